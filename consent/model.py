@@ -1,0 +1,151 @@
+"""Who asks, for what purpose, what a patient has allowed, and what was decided.
+
+The words are those of FHIR Consent, IHE PCF and HL7 v3 PurposeOfUse.
+"""
+
+from __future__ import annotations
+
+import enum
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+
+from storage.model import Instant, Visible
+
+FOREVER: Instant = 253_402_300_800_000_000  # 10000-01-01T00:00Z: an authorization without an end of its own
+ANY = "*"  # in a grant: every registered non-affiliated facility, or every purpose
+PERSON_NOT_STATED = "person not stated"
+
+
+class Purpose(enum.Enum):
+    """Purpose of use (HL7 v3 PurposeOfUse)."""
+
+    TREAT = "TREAT"
+    HPAYMT = "HPAYMT"
+    HOPERAT = "HOPERAT"
+    PATRQT = "PATRQT"
+    ETREAT = "ETREAT"
+    BTG = "BTG"
+
+
+class Action(enum.IntFlag):
+    """What a grant allows to be done."""
+
+    SEARCH = 1
+    RETRIEVE = 2
+
+
+class Sensitivity(enum.IntFlag):
+    """Labels of material that a grant must name to reach (HL7 v3 ActCode; IHE PCF advanced)."""
+
+    ETH = 1
+    ETHUD = 2
+    OPIOIDUD = 4
+    PSY = 8
+    SDV = 16
+    HIV = 32
+    PART2 = 64
+    ADOLESCENT = 128
+    VIP = 256
+
+
+class Effect(enum.Enum):
+    """Whether a consent opens or closes; closing wins."""
+
+    PERMIT = "permit"
+    DENY = "deny"
+
+
+class State(enum.Enum):
+    """The life of a consent; only `active` yields grants."""
+
+    DRAFT = "draft"
+    PENDING = "pending"
+    ACTIVE = "active"
+    SUSPENDED = "suspended"
+    REVOKED = "revoked"
+    EXPIRED = "expired"
+    SUPERSEDED = "superseded"
+    ENTERED_IN_ERROR = "entered-in-error"
+
+
+class Basis(enum.Enum):
+    """On what ground a consent stands; `authorization` needs every element of 45 CFR 164.508(c)."""
+
+    AUTHORIZATION = "authorization"
+    POLICY = "policy"
+    PART2 = "part2"
+    COURT = "court"
+    LEGAL_OVERRIDE = "legal_override"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Requester:
+    """Who asks (FHIR AuditEvent.agent): made by `gateway/auth` from a proven credential, by nothing else.
+
+    `facility` is the client_id of an outside facility, or `staff` for the hospital's own people. `expires_at` is when
+    the credential stops counting, `credential` a digest that names it in the record without being it.
+    """
+
+    facility: str
+    facility_name: str
+    affiliated: bool
+    purpose: Purpose
+    proven: str
+    credential: str
+    expires_at: Instant
+    person: str = PERSON_NOT_STATED
+    scopes: frozenset[str] = frozenset()
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Scope:
+    """What a consent reaches. An empty tuple or None does not narrow; dates are DA text, both ends included."""
+
+    studies: tuple[str, ...] = ()
+    modalities: tuple[str, ...] = ()
+    study_from: str | None = None
+    study_to: str | None = None
+    sensitivity: Sensitivity | None = None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Consent:
+    """One version of one consent: immutable, as is the chain it stands in.
+
+    `facilities` are client_ids, registered or not yet; with `any_facility` it is every registered non-affiliated one.
+    `effective_until` is exclusive.
+    """
+
+    consent_id: str
+    version: int
+    patient_id: str
+    issuer: str
+    effect: Effect
+    state: State
+    basis: Basis
+    facilities: tuple[str, ...]
+    any_facility: bool
+    scope: Scope
+    purposes: tuple[Purpose, ...]
+    actions: Action
+    signed_by: str
+    signer_role: str
+    signed_at: Instant
+    recorded_by: str
+    recorded_at: Instant
+    effective_from: Instant
+    effective_until: Instant
+    form_digest: str | None = None
+    statements: Mapping[str, bool] = field(default_factory=dict)
+    reason: str = ""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Decision:
+    """What was decided for one request: by whom it was asked, for which action, when, and what it opens."""
+
+    requester: Requester
+    action: Action
+    at: Instant
+    visible: Visible
+    reasons: Sequence[str]

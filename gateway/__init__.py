@@ -1,0 +1,1 @@
+"""The edge: HTTP, the command line, and the story of each request in `transactions.py`."""

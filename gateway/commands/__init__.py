@@ -1,0 +1,1 @@
+"""The `openpriors` command, one module per family of commands."""

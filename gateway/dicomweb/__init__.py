@@ -1,0 +1,1 @@
+"""The wire side of DICOMweb (PS3.18)."""
