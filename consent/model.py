@@ -6,11 +6,12 @@ The words are those of FHIR Consent, IHE PCF and HL7 v3 PurposeOfUse.
 from __future__ import annotations
 
 import enum
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from collections.abc import Sequence
+from dataclasses import dataclass
 
 from storage.model import Instant, Visible
 
+STAFF = "staff"  # the facility of a Requester who works here
 FOREVER: Instant = 253_402_300_800_000_000  # 10000-01-01T00:00Z: an authorization without an end of its own
 ANY = "*"  # in a grant: every registered non-affiliated facility, or every purpose
 PERSON_NOT_STATED = "person not stated"
@@ -25,6 +26,18 @@ class Purpose(enum.Enum):
     PATRQT = "PATRQT"
     ETREAT = "ETREAT"
     BTG = "BTG"
+
+
+EMERGENCY = frozenset({Purpose.ETREAT, Purpose.BTG})  # no grant reaches them, not even one for every purpose
+
+
+class Role(enum.Enum):
+    """What a member of staff is here for."""
+
+    CONSENT = "consent"
+    RECORDS = "records"
+    ADMIN = "admin"
+    AUDITOR = "auditor"
 
 
 class Action(enum.IntFlag):
@@ -68,6 +81,15 @@ class State(enum.Enum):
     ENTERED_IN_ERROR = "entered-in-error"
 
 
+class Statement(enum.Enum):
+    """What the signed form must tell the signer (45 CFR 164.508(c)(2)), and that they were given a copy (c)(4)."""
+
+    REVOCATION = "revocation"
+    CONDITIONING = "conditioning"
+    REDISCLOSURE = "redisclosure"
+    COPY = "copy"
+
+
 class Basis(enum.Enum):
     """On what ground a consent stands; `authorization` needs every element of 45 CFR 164.508(c)."""
 
@@ -83,7 +105,8 @@ class Requester:
     """Who asks (FHIR AuditEvent.agent): made by `gateway/auth` from a proven credential, by nothing else.
 
     `facility` is the client_id of an outside facility, or `staff` for the hospital's own people. `expires_at` is when
-    the credential stops counting, `credential` a digest that names it in the record without being it.
+    the credential stops counting, `credential` a digest that names it in the record without being it. `role` is that
+    of a member of staff and None for everybody else.
     """
 
     facility: str
@@ -95,11 +118,16 @@ class Requester:
     expires_at: Instant
     person: str = PERSON_NOT_STATED
     scopes: frozenset[str] = frozenset()
+    role: Role | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Scope:
-    """What a consent reaches. An empty tuple or None does not narrow; dates are DA text, both ends included."""
+    """What a consent reaches. An empty tuple or None does not narrow; dates are DA text, both ends included.
+
+    `sensitivity` are the labels a permit may reach beyond ordinary material (None: none), or the labels a refusal
+    closes (None: every series).
+    """
 
     studies: tuple[str, ...] = ()
     modalities: tuple[str, ...] = ()
@@ -108,12 +136,57 @@ class Scope:
     sensitivity: Sensitivity | None = None
 
 
+EVERYTHING = Scope()
+EVERY_ACTION = Action.SEARCH | Action.RETRIEVE
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Provenance:
+    """Who makes a change, when, and in which request (FHIR Provenance)."""
+
+    by: str
+    at: Instant
+    request: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Draft:
+    """What a form says, before it has a number, a version and a state.
+
+    `information`, `discloser`, `expiry_event`, `authority` (of a representative) and `statements` are elements that
+    45 CFR 164.508(c) asks of an authorization. `signed_at` and `effective_from` left out mean the moment of recording.
+    """
+
+    patient_id: str
+    issuer: str
+    basis: Basis
+    facilities: tuple[str, ...] = ()
+    any_facility: bool = False
+    scope: Scope = EVERYTHING
+    purposes: tuple[Purpose, ...] = ()
+    any_purpose: bool = False
+    actions: Action = EVERY_ACTION
+    signed_by: str = ""
+    signer_role: str = "patient"
+    authority: str = ""
+    signed_at: Instant | None = None
+    effective_from: Instant | None = None
+    effective_until: Instant = FOREVER
+    expiry_event: str = ""
+    information: str = ""
+    discloser: str = ""
+    form_digest: str | None = None
+    statements: frozenset[Statement] = frozenset()
+    reason: str = ""
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Consent:
     """One version of one consent: immutable, as is the chain it stands in.
 
-    `facilities` are client_ids, registered or not yet; with `any_facility` it is every registered non-affiliated one.
-    `effective_until` is exclusive.
+    `facilities` are client_ids, registered or not yet; with `any_facility` it is every registered non-affiliated one,
+    and for a refusal everybody. `any_purpose` is every purpose but the emergency ones. `effective_until` is exclusive.
+    `supersedes` names the version this consent replaced, as `consent_id/version`.
     """
 
     consent_id: str
@@ -127,17 +200,23 @@ class Consent:
     any_facility: bool
     scope: Scope
     purposes: tuple[Purpose, ...]
+    any_purpose: bool
     actions: Action
     signed_by: str
     signer_role: str
+    authority: str
     signed_at: Instant
     recorded_by: str
     recorded_at: Instant
     effective_from: Instant
     effective_until: Instant
-    form_digest: str | None = None
-    statements: Mapping[str, bool] = field(default_factory=dict)
+    expiry_event: str
+    information: str
+    discloser: str
+    form_digest: str | None
+    statements: frozenset[Statement]
     reason: str = ""
+    supersedes: str | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -30,7 +30,14 @@ consent = Table(
     Column("patient", Key, ForeignKey("patient.id"), nullable=False, index=True),
     Column("state", Text, nullable=False),
     Column("body", Text, nullable=False),  # the whole Consent as JSON; what it grants is flattened below
-    Column("recorded_at", BigInteger, nullable=False),
+    Column("recorded_at", BigInteger, nullable=False, index=True),
+    Column("effective_until", BigInteger, nullable=False),
+)
+Index(
+    "ix_consent_suspended_effective_until",
+    consent.c.effective_until,
+    sqlite_where=consent.c.state == "suspended",
+    postgresql_where=consent.c.state == "suspended",
 )
 
 consent_grant = Table(
@@ -56,6 +63,12 @@ consent_grant = Table(
     Index("ix_consent_grant_patient_facility", "patient", "facility"),
     Index("ix_consent_grant_facility_patient", "facility", "patient"),
 )
+
+_live = consent_grant.c.revoked_at.is_(None)
+for _columns in (("facility", "valid_until"), ("facility", "valid_from"), ("valid_until",)):
+    # one seek each: when time alone next changes what a facility may see, and what has ended since
+    _name = f"ix_consent_grant_live_{'_'.join(_columns)}"
+    Index(_name, *(consent_grant.c[_column] for _column in _columns), sqlite_where=_live, postgresql_where=_live)
 
 signed_form = Table(
     "signed_form",

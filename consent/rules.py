@@ -1,0 +1,312 @@
+"""Who may see a series, as SQL: one function is one rule is one condition over study, series and consent_grant.
+
+    series visible  =  every condition on the study
+                       AND (false OR some permit of which every rule holds)
+                       AND NOT (false OR some refusal of which every rule holds)
+
+No rule means no row: each OR starts from false(). A comparison with NULL is not true, so an attribute that is missing
+or did not parse fits no permit that is narrowed on it; rules of refusals name NULL themselves, so that it fits them all
+(law 3). Search and retrieve differ only in the parameter `action`.
+
+`study` and `series` are named here, not joined: a statement that forgets one of them is refused by the database,
+where a joined table would quietly let every row of it stand in for the one asked about.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from typing import Final, TypeVar
+
+from sqlalchemy import (
+    BigInteger,
+    Boolean,
+    Column,
+    ColumnElement,
+    Exists,
+    FromClause,
+    Integer,
+    Select,
+    Text,
+    and_,
+    bindparam,
+    cast,
+    false,
+    func,
+    literal_column,
+    not_,
+    or_,
+    select,
+)
+
+from consent.model import ANY, EMERGENCY
+from consent.tables import consent_grant, facility
+from storage.tables import Key, patient, series, study
+
+T = TypeVar("T")
+Rule = Callable[[FromClause], ColumnElement[bool]]
+StudyRule = Callable[[], ColumnElement[bool]]
+
+FACILITY: Final = bindparam("facility", type_=Text)
+AFFILIATED: Final = bindparam("affiliated", type_=Boolean)
+PURPOSE: Final = bindparam("purpose", type_=Text)
+ACTION: Final = bindparam("action", type_=Integer)
+AT: Final = bindparam("at", type_=BigInteger)
+UNLABELLED: Final = bindparam("unlabelled", type_=Integer)  # 0: such a series is ordinary; None: nothing reaches it
+PATIENT: Final = bindparam("patient", type_=Key)
+SERIES_KEYS: Final = bindparam("series_keys", type_=Key, expanding=True)
+
+
+def _named(column: Column[T]) -> ColumnElement[T]:
+    """This column of the row that the enclosing statement calls `study` or `series`."""
+    return literal_column(f"{column.table.name}.{column.name}", column.type)
+
+
+def _word(text: str) -> ColumnElement[str]:
+    """A constant of the rules themselves, written into the statement."""
+    return literal_column(f"'{text}'", Text)
+
+
+EVERYBODY: Final = _word(ANY)
+EVERY_PURPOSE: Final = _word(ANY)
+STUDY_PATIENT: Final = _named(study.c.patient)
+STUDY_UID: Final = _named(study.c.study_instance_uid)
+STUDY_DATE: Final = _named(study.c.study_date)
+STUDY_STATE: Final = _named(study.c.state)
+MODALITY: Final = _named(series.c.modality)
+LABELS: Final = _named(series.c.sensitivity)
+
+
+# What a study must be, whatever a consent says
+
+
+def only_online() -> ColumnElement[bool]:
+    """The study is here: not withdrawn, tombstoned, purged or lost."""
+    return STUDY_STATE == _word("online")
+
+
+def of_a_known_patient() -> ColumnElement[bool]:
+    """Whose images they are is not in doubt: no unconfirmed merge, split or move."""
+    return _exists(patient, patient.c.id == STUDY_PATIENT, patient.c.state == _word("known"))
+
+
+# What a permit and a refusal must both be
+
+
+def of_the_patient(grant: FromClause) -> ColumnElement[bool]:
+    """It is this patient's: identifier and issuer, as one key."""
+    return grant.c.patient == STUDY_PATIENT
+
+
+def in_force(grant: FromClause) -> ColumnElement[bool]:
+    """It has begun, has not ended, and was not taken back."""
+    return and_(grant.c.valid_from <= AT, grant.c.valid_until > AT, grant.c.revoked_at.is_(None))
+
+
+def of_the_study(grant: FromClause) -> ColumnElement[bool]:
+    """It names this study, or none."""
+    return or_(grant.c.study_instance_uid.is_(None), grant.c.study_instance_uid == STUDY_UID)
+
+
+# What a permit must be
+
+
+def opens(grant: FromClause) -> ColumnElement[bool]:
+    """It is a permit."""
+    return grant.c.effect == _word("permit")
+
+
+def to_the_facility(grant: FromClause) -> ColumnElement[bool]:
+    """It names the facility, or is for every registered facility that is not affiliated, and this is one."""
+    outsider = _exists(
+        facility, facility.c.client_id == FACILITY, facility.c.affiliated.is_(false()), AFFILIATED.is_(false())
+    )
+    return and_(grant.c.facility.in_([FACILITY, EVERYBODY]), or_(grant.c.facility != EVERYBODY, outsider))
+
+
+def to_an_admitted_facility(_grant: FromClause) -> ColumnElement[bool]:
+    """The facility is registered, active now, and this purpose is one of those it was registered with."""
+    purposes = _word(",").concat(facility.c.purposes).concat(_word(","))
+    asked = _word("%,").concat(PURPOSE).concat(_word(",%"))
+    return _exists(
+        facility, facility.c.client_id == FACILITY, facility.c.state == _word("active"), purposes.like(asked)
+    )
+
+
+def for_the_purpose(grant: FromClause) -> ColumnElement[bool]:
+    """It names the purpose or allows every one."""
+    return grant.c.purpose.in_([PURPOSE, EVERY_PURPOSE])
+
+
+def not_in_an_emergency(_grant: FromClause) -> ColumnElement[bool]:
+    """Emergency access is off: no permit reaches it, whatever purpose it names."""
+    return and_(*(_word(purpose) != PURPOSE for purpose in sorted(purpose.value for purpose in EMERGENCY)))
+
+
+def allows_the_action(grant: FromClause) -> ColumnElement[bool]:
+    """It allows all that is about to be done."""
+    return grant.c.actions.bitwise_and(ACTION) == ACTION
+
+
+def reaches_the_modality(grant: FromClause) -> ColumnElement[bool]:
+    """It names the series' modality, or none."""
+    return or_(grant.c.modality.is_(None), grant.c.modality == MODALITY)
+
+
+def reaches_the_date(grant: FromClause) -> ColumnElement[bool]:
+    """The study date lies in its range, either end included or open (DA text compares as dates do)."""
+    return and_(
+        or_(grant.c.study_from.is_(None), grant.c.study_from <= STUDY_DATE),
+        or_(grant.c.study_to.is_(None), grant.c.study_to >= STUDY_DATE),
+    )
+
+
+def reaches_the_labels(grant: FromClause) -> ColumnElement[bool]:
+    """It names every label that the series carries."""
+    labels = func.coalesce(LABELS, UNLABELLED, type_=Integer)
+    return labels.bitwise_and(grant.c.sensitivity) == labels
+
+
+# What a refusal must be
+
+
+def closes(grant: FromClause) -> ColumnElement[bool]:
+    """It is a refusal."""
+    return grant.c.effect == _word("deny")
+
+
+def against_the_facility(grant: FromClause) -> ColumnElement[bool]:
+    """It names the facility, or is against everybody, affiliated or not."""
+    return grant.c.facility.in_([FACILITY, EVERYBODY])
+
+
+def against_the_purpose(grant: FromClause) -> ColumnElement[bool]:
+    """It names the purpose, or is against every one."""
+    return grant.c.purpose.in_([PURPOSE, EVERY_PURPOSE])
+
+
+def against_the_action(grant: FromClause) -> ColumnElement[bool]:
+    """It is against some of what is about to be done."""
+    return grant.c.actions.bitwise_and(ACTION) != 0
+
+
+def closes_the_modality(grant: FromClause) -> ColumnElement[bool]:
+    """It names the series' modality or none, or the series has none."""
+    return or_(grant.c.modality.is_(None), MODALITY.is_(None), grant.c.modality == MODALITY)
+
+
+def closes_the_date(grant: FromClause) -> ColumnElement[bool]:
+    """The study date lies in its range, or the study has none."""
+    return or_(STUDY_DATE.is_(None), reaches_the_date(grant))
+
+
+def closes_the_labels(grant: FromClause) -> ColumnElement[bool]:
+    """It is against every series, or one of its labels is on this one, or nobody has labelled this one."""
+    return or_(
+        grant.c.sensitivity.is_(None),
+        grant.c.sensitivity == 0,
+        LABELS.is_(None),
+        LABELS.bitwise_and(grant.c.sensitivity) != 0,
+    )
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class RuleSet:
+    """The rules that together decide: of the study, of a permit (asked of requester and of series), of a refusal."""
+
+    of_study: Sequence[StudyRule] = (only_online, of_a_known_patient)
+    of_permit: Sequence[Rule] = (
+        opens,
+        to_the_facility,
+        to_an_admitted_facility,
+        for_the_purpose,
+        not_in_an_emergency,
+        allows_the_action,
+        in_force,
+    )
+    of_reach: Sequence[Rule] = (
+        of_the_patient,
+        of_the_study,
+        reaches_the_modality,
+        reaches_the_date,
+        reaches_the_labels,
+    )
+    of_refusal: Sequence[Rule] = (
+        closes,
+        of_the_patient,
+        against_the_facility,
+        against_the_purpose,
+        against_the_action,
+        in_force,
+        of_the_study,
+        closes_the_modality,
+        closes_the_date,
+        closes_the_labels,
+    )
+
+
+RULES: Final = RuleSet()
+
+
+def series_visible(rules: RuleSet = RULES) -> ColumnElement[bool]:
+    """Whether a series may be seen: some permit, no refusal."""
+    permit, refusal = consent_grant.alias("permit"), consent_grant.alias("refusal")
+    permits = [_exists(permit, *_all_of(permit, (*rules.of_permit, *rules.of_reach)))]
+    refusals = [_exists(refusal, *_all_of(refusal, rules.of_refusal))]
+    return and_(*(rule() for rule in rules.of_study), or_(false(), *permits), not_(or_(false(), *refusals)))
+
+
+def permitted_patients(rules: RuleSet = RULES) -> Select[tuple[int]]:
+    """Keys of the patients of whom some permit names the requester; a key may come more than once."""
+    permit = consent_grant.alias("permit")
+    return (
+        select(permit.c.patient)
+        .select_from(permit.join(patient, patient.c.id == permit.c.patient))
+        .where(patient.c.state == _word("known"), *_all_of(permit, rules.of_permit))
+    )
+
+
+def permit_relied_on(rules: RuleSet = RULES) -> ColumnElement[str | None]:
+    """The consent that opens a series, as `consent_id/version`: of several the first by number, always the same."""
+    permit = consent_grant.alias("permit")
+    name = permit.c.consent_id.concat(_word("/")).concat(cast(permit.c.version, Text))
+    found = select(name).where(*_all_of(permit, (*rules.of_permit, *rules.of_reach)))
+    return found.order_by(permit.c.consent_id, permit.c.version).limit(1).scalar_subquery()
+
+
+def of_one_patient() -> ColumnElement[bool]:
+    """The staff desk's rule: the studies that are here of the one patient whose file is open."""
+    return and_(only_online(), or_(false(), STUDY_PATIENT == PATIENT))
+
+
+def that_patient() -> Select[tuple[int]]:
+    """The key of the patient whose file is open, if there is such a patient."""
+    return select(patient.c.id).where(patient.c.id == PATIENT)
+
+
+def still_visible_among(condition: ColumnElement[bool]) -> Select[tuple[int]]:
+    """Which of the series `series_keys` the condition lets through."""
+    joined = series.join(study, study.c.id == series.c.study)
+    return select(series.c.id).select_from(joined).where(series.c.id.in_(SERIES_KEYS), condition)
+
+
+def next_times() -> Select[tuple[int | None, ...]]:
+    """The next instants at which a grant ends, or a refusal begins, that names the facility or everybody."""
+    ends = [_next(consent_grant.c.valid_until, named) for named in (FACILITY, EVERYBODY)]
+    refused = consent_grant.c.effect == _word("deny")
+    begins = [_next(consent_grant.c.valid_from, named, refused) for named in (FACILITY, EVERYBODY)]
+    return select(*ends, *begins)
+
+
+def _next(column: Column[int], named: ColumnElement[str], *more: ColumnElement[bool]) -> ColumnElement[int | None]:
+    """The first instant after `at`, one index seek: hence one facility at a time."""
+    conditions = (consent_grant.c.facility == named, column > AT, consent_grant.c.revoked_at.is_(None), *more)
+    return select(func.min(column)).where(*conditions).scalar_subquery()
+
+
+def _all_of(grant: FromClause, rules: Sequence[Rule]) -> list[ColumnElement[bool]]:
+    return [rule(grant) for rule in rules]
+
+
+def _exists(table: FromClause, *conditions: ColumnElement[bool]) -> Exists:
+    return select(literal_column("1")).select_from(table).where(*conditions).exists()
