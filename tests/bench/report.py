@@ -29,6 +29,7 @@ class Run:
     """Everything that one run found."""
 
     profile: Profile
+    load_before: float = field(default_factory=lambda: os.getloadavg()[0])  # others at work make figures small
     settings: dict[str, Mapping[str, object]] = field(default_factory=dict)
     results: list[Result] = field(default_factory=list)
     slow: list[Slow] = field(default_factory=list)
@@ -40,8 +41,13 @@ class Run:
         return [check for check in self.checks if not check.ok]
 
 
-def machine() -> dict[str, object]:
-    return {"cpus": os.cpu_count(), "python": platform.python_version(), "system": platform.platform()}
+def machine(run: Run) -> dict[str, object]:
+    return {
+        "cpus": os.cpu_count(),
+        "load average before": run.load_before,
+        "python": platform.python_version(),
+        "system": platform.platform(),
+    }
 
 
 def figure(value: float) -> str:
@@ -92,7 +98,10 @@ def slow_lines(slow: Sequence[Slow]) -> list[str]:
 
 def text(run: Run) -> str:
     """The whole report, to be read by people."""
-    lines = [f"Profile {run.profile.name}, {run.profile.rounds} rounds in turn, {run.seconds:.0f} s; {machine()}", ""]
+    lines = [
+        f"Profile {run.profile.name}, {run.profile.rounds} rounds in turn, {run.seconds:.0f} s; {machine(run)}",
+        "",
+    ]
     lines += [
         f"{name}: {', '.join(f'{key}={value}' for key, value in said.items())}" for name, said in run.settings.items()
     ]
@@ -125,7 +134,7 @@ def document(run: Run) -> dict[str, Any]:
     """The whole report, to be read by programs."""
     return {
         "profile": asdict(run.profile),
-        "machine": machine(),
+        "machine": machine(run),
         "seconds": run.seconds,
         "settings": run.settings,
         "items": [result_document(result) for result in run.results],
