@@ -120,6 +120,9 @@ class Database:
             with self._write_engine.begin() as tx:
                 for job in batch:
                     job.run(tx, alone=len(batch) == 1)
+                    if _rolled_back(tx):
+                        # SQLite undoes the whole transaction when the disk is full or fails, not only the savepoint
+                        raise NotDurable  # noqa: TRY301 - the neighbours' work is gone with it
         except _WorkFailed as failed:
             batch[0].future.set_exception(failed.reason)
             return
@@ -172,6 +175,10 @@ class _Job:
         refusal = self._error or NotDurable()
         refusal.__cause__ = error
         self.future.set_exception(refusal)
+
+
+def _rolled_back(tx: Connection) -> bool:
+    return tx.dialect.name == "sqlite" and not tx.connection.driver_connection.in_transaction  # type: ignore[union-attr]
 
 
 def sqlite_url(data: Path) -> str:

@@ -1,0 +1,23 @@
+"""What can go wrong with the log, as branches of StorageError.
+
+StorageError
+├── EventRefused            an event that cannot be written down
+├── LogDamaged              the log is not what was written
+└── CheckpointRefused       signing would contradict what was signed before
+"""
+
+from __future__ import annotations
+
+from storage.errors import StorageError
+
+
+class EventRefused(StorageError):
+    """The event cannot be recorded as it stands: a name or a value has no place in the log."""
+
+
+class LogDamaged(StorageError):
+    """The audit log is not what was written; run `openpriors log verify` to see where."""
+
+
+class CheckpointRefused(StorageError):
+    """The log's state contradicts what was signed before, so nothing is signed; restore the newest database."""
