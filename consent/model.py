@@ -6,6 +6,7 @@ The words are those of FHIR Consent, IHE PCF and HL7 v3 PurposeOfUse.
 from __future__ import annotations
 
 import enum
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 
@@ -154,7 +155,7 @@ class Draft:
     """What a form says, before it has a number, a version and a state.
 
     `information`, `discloser`, `expiry_event`, `authority` (of a representative) and `statements` are elements that
-    45 CFR 164.508(c) asks of an authorization. `signed_at` and `effective_from` left out mean the moment of recording.
+    45 CFR 164.508(c) asks of an authorization. `effective_from` left out is the moment of recording.
     """
 
     patient_id: str
@@ -205,7 +206,7 @@ class Consent:
     signed_by: str
     signer_role: str
     authority: str
-    signed_at: Instant
+    signed_at: Instant | None
     recorded_by: str
     recorded_at: Instant
     effective_from: Instant
@@ -217,6 +218,17 @@ class Consent:
     statements: frozenset[Statement]
     reason: str = ""
     supersedes: str | None = None
+
+    @property
+    def ends(self) -> bool:
+        """Whether it has an end of its own."""
+        return self.effective_until < FOREVER
+
+    @property
+    def grants(self) -> int:
+        """How many single grants it comes to: every facility with every purpose, study and modality."""
+        parts = (self.facilities, self.purposes, self.scope.studies, self.scope.modalities)
+        return math.prod(max(1, len(part)) for part in parts)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

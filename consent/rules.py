@@ -16,7 +16,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from typing import Final, TypeVar
+from typing import Any, Final, TypeVar
 
 from sqlalchemy import (
     BigInteger,
@@ -69,12 +69,12 @@ def _word(text: str) -> ColumnElement[str]:
 
 EVERYBODY: Final = _word(ANY)
 EVERY_PURPOSE: Final = _word(ANY)
-STUDY_PATIENT: Final = _named(study.c.patient)
-STUDY_UID: Final = _named(study.c.study_instance_uid)
-STUDY_DATE: Final = _named(study.c.study_date)
-STUDY_STATE: Final = _named(study.c.state)
-MODALITY: Final = _named(series.c.modality)
-LABELS: Final = _named(series.c.sensitivity)
+study_patient: Final = _named(study.c.patient)
+study_uid: Final = _named(study.c.study_instance_uid)
+study_date: Final = _named(study.c.study_date)
+study_state: Final = _named(study.c.state)
+series_modality: Final = _named(series.c.modality)
+series_labels: Final = _named(series.c.sensitivity)
 
 
 # What a study must be, whatever a consent says
@@ -82,12 +82,12 @@ LABELS: Final = _named(series.c.sensitivity)
 
 def only_online() -> ColumnElement[bool]:
     """The study is here: not withdrawn, tombstoned, purged or lost."""
-    return STUDY_STATE == _word("online")
+    return study_state == _word("online")
 
 
 def of_a_known_patient() -> ColumnElement[bool]:
     """Whose images they are is not in doubt: no unconfirmed merge, split or move."""
-    return _exists(patient, patient.c.id == STUDY_PATIENT, patient.c.state == _word("known"))
+    return _exists(patient, patient.c.id == study_patient, patient.c.state == _word("known"))
 
 
 # What a permit and a refusal must both be
@@ -95,7 +95,7 @@ def of_a_known_patient() -> ColumnElement[bool]:
 
 def of_the_patient(grant: FromClause) -> ColumnElement[bool]:
     """It is this patient's: identifier and issuer, as one key."""
-    return grant.c.patient == STUDY_PATIENT
+    return grant.c.patient == study_patient
 
 
 def in_force(grant: FromClause) -> ColumnElement[bool]:
@@ -105,7 +105,7 @@ def in_force(grant: FromClause) -> ColumnElement[bool]:
 
 def of_the_study(grant: FromClause) -> ColumnElement[bool]:
     """It names this study, or none."""
-    return or_(grant.c.study_instance_uid.is_(None), grant.c.study_instance_uid == STUDY_UID)
+    return or_(grant.c.study_instance_uid.is_(None), grant.c.study_instance_uid == study_uid)
 
 
 # What a permit must be
@@ -150,20 +150,20 @@ def allows_the_action(grant: FromClause) -> ColumnElement[bool]:
 
 def reaches_the_modality(grant: FromClause) -> ColumnElement[bool]:
     """It names the series' modality, or none."""
-    return or_(grant.c.modality.is_(None), grant.c.modality == MODALITY)
+    return or_(grant.c.modality.is_(None), grant.c.modality == series_modality)
 
 
 def reaches_the_date(grant: FromClause) -> ColumnElement[bool]:
     """The study date lies in its range, either end included or open (DA text compares as dates do)."""
     return and_(
-        or_(grant.c.study_from.is_(None), grant.c.study_from <= STUDY_DATE),
-        or_(grant.c.study_to.is_(None), grant.c.study_to >= STUDY_DATE),
+        or_(grant.c.study_from.is_(None), study_date >= grant.c.study_from),
+        or_(grant.c.study_to.is_(None), study_date <= grant.c.study_to),
     )
 
 
 def reaches_the_labels(grant: FromClause) -> ColumnElement[bool]:
     """It names every label that the series carries."""
-    labels = func.coalesce(LABELS, UNLABELLED, type_=Integer)
+    labels = func.coalesce(series_labels, UNLABELLED, type_=Integer)
     return labels.bitwise_and(grant.c.sensitivity) == labels
 
 
@@ -192,12 +192,12 @@ def against_the_action(grant: FromClause) -> ColumnElement[bool]:
 
 def closes_the_modality(grant: FromClause) -> ColumnElement[bool]:
     """It names the series' modality or none, or the series has none."""
-    return or_(grant.c.modality.is_(None), MODALITY.is_(None), grant.c.modality == MODALITY)
+    return or_(grant.c.modality.is_(None), series_modality.is_(None), grant.c.modality == series_modality)
 
 
 def closes_the_date(grant: FromClause) -> ColumnElement[bool]:
     """The study date lies in its range, or the study has none."""
-    return or_(STUDY_DATE.is_(None), reaches_the_date(grant))
+    return or_(study_date.is_(None), reaches_the_date(grant))
 
 
 def closes_the_labels(grant: FromClause) -> ColumnElement[bool]:
@@ -205,8 +205,8 @@ def closes_the_labels(grant: FromClause) -> ColumnElement[bool]:
     return or_(
         grant.c.sensitivity.is_(None),
         grant.c.sensitivity == 0,
-        LABELS.is_(None),
-        LABELS.bitwise_and(grant.c.sensitivity) != 0,
+        series_labels.is_(None),
+        series_labels.bitwise_and(grant.c.sensitivity) != 0,
     )
 
 
@@ -276,7 +276,7 @@ def permit_relied_on(rules: RuleSet = RULES) -> ColumnElement[str | None]:
 
 def of_one_patient() -> ColumnElement[bool]:
     """The staff desk's rule: the studies that are here of the one patient whose file is open."""
-    return and_(only_online(), or_(false(), STUDY_PATIENT == PATIENT))
+    return and_(only_online(), or_(false(), study_patient == PATIENT))
 
 
 def that_patient() -> Select[tuple[int]]:
@@ -290,7 +290,7 @@ def still_visible_among(condition: ColumnElement[bool]) -> Select[tuple[int]]:
     return select(series.c.id).select_from(joined).where(series.c.id.in_(SERIES_KEYS), condition)
 
 
-def next_times() -> Select[tuple[int | None, ...]]:
+def next_times() -> Select[*tuple[Any, ...]]:
     """The next instants at which a grant ends, or a refusal begins, that names the facility or everybody."""
     ends = [_next(consent_grant.c.valid_until, named) for named in (FACILITY, EVERYBODY)]
     refused = consent_grant.c.effect == _word("deny")

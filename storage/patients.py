@@ -14,6 +14,11 @@ _FIND = select(patient.c.id).where(
 )
 
 
+def subject(patient_id: str, issuer: str) -> str:
+    """How the record names a patient; neither part can hold a backslash (PS3.5 6.2, LO)."""
+    return f"{issuer}\\{patient_id}"
+
+
 def find(tx: Connection, patient_id: str, issuer: str) -> int | None:
     """The key of this patient, or None when nothing is known of them."""
     found: int | None = tx.execute(_FIND, {"by_issuer": issuer, "by_patient_id": patient_id}).scalar()
@@ -42,3 +47,8 @@ def find_or_add(tx: Connection, patient_id: str, issuer: str) -> int:
     else:
         tx.execute(insert(patient).values(row))
     return int(tx.execute(_FIND, {"by_issuer": issuer, "by_patient_id": patient_id}).scalar_one())
+
+
+def identifier(patient_id: str, issuer: str) -> str:
+    """One text that names this patient, for the subjects of audit events: HL7's CX, `PatientID^^^issuer`."""
+    return f"{patient_id}^^^{issuer}"
