@@ -10,7 +10,7 @@ from collections.abc import Iterator, Sequence
 from itertools import product
 from typing import Any, Final
 
-from sqlalchemy import Row, Select, and_, bindparam, exists, insert, literal_column, select, update
+from sqlalchemy import Row, Select, bindparam, exists, insert, select, update
 from sqlalchemy.engine import Connection
 from sqlalchemy.exc import IntegrityError
 
@@ -22,7 +22,7 @@ from storage import patients
 from storage.model import Instant
 
 _newer = consent.alias("newer")
-_IS_LATEST: Final = ~exists().where(
+IS_LATEST: Final = ~exists().where(
     _newer.c.consent_id == consent.c.consent_id, _newer.c.version > consent.c.version
 ).correlate(consent)
 _VERSIONS: Final = (
@@ -36,28 +36,15 @@ _HEAD: Final = (
 )
 _OF_PATIENT: Final = (
     select(consent.c.body)
-    .where(consent.c.patient == bindparam("of_patient"), _IS_LATEST)
+    .where(consent.c.patient == bindparam("of_patient"), IS_LATEST)
     .order_by(consent.c.recorded_at.desc(), consent.c.consent_id)
 )
 _RECENT: Final = (
     select(consent.c.body)
-    .where(_IS_LATEST)
+    .where(IS_LATEST)
     .order_by(consent.c.recorded_at.desc(), consent.c.consent_id)
     .limit(bindparam("most"))
     .offset(bindparam("skipped"))
-)
-_ENDED_GRANTS: Final = (
-    select(consent_grant.c.consent_id)
-    .where(consent_grant.c.valid_until <= bindparam("by"), consent_grant.c.revoked_at.is_(None))
-    .distinct()
-    .limit(bindparam("most"))
-)
-_ENDED_SUSPENDED: Final = (
-    select(consent.c.consent_id)
-    .where(
-        and_(consent.c.state == literal_column("'suspended'"), consent.c.effective_until <= bindparam("by")), _IS_LATEST
-    )
-    .limit(bindparam("most"))
 )
 _CLOSE: Final = (
     update(consent_grant)
@@ -90,13 +77,6 @@ def of_patient(tx: Connection, patient: int) -> Sequence[Consent]:
 def recent(tx: Connection, limit: int, offset: int) -> Sequence[Consent]:
     """The latest version of each consent, the most recently changed first."""
     return _consents(tx, _RECENT, most=limit, skipped=offset)
-
-
-def ended(tx: Connection, at: Instant, limit: int) -> Sequence[str]:
-    """The numbers of active or suspended consents that ended by `at`."""
-    asked = {"by": at, "most": limit}
-    found = [row.consent_id for statement in (_ENDED_GRANTS, _ENDED_SUSPENDED) for row in tx.execute(statement, asked)]
-    return list(dict.fromkeys(found))[:limit]
 
 
 def append(tx: Connection, version: Consent) -> None:

@@ -11,12 +11,12 @@ from typing import Final
 
 from sqlalchemy import Connection, literal
 
-from consent import rules
-from consent.model import EMERGENCY, EVERY_ACTION, STAFF, Action, Decision, Requester, Role
+from consent import due, rules
+from consent.model import EMERGENCY, EVERY_ACTION, STAFF, Action, Decision, Requester
 from consent.rules import RULES, RuleSet
 from storage.model import Instant, Visibility, Visible
 
-DESK_ROLES: Final = frozenset({Role.CONSENT, Role.RECORDS, Role.ADMIN})
+DESK_SCOPES: Final = frozenset({f"{STAFF}/consent", f"{STAFF}/records", f"{STAFF}/admin"})  # not the auditor
 NOBODY: Final = None  # a patient key that equals none
 BATCH: Final = 500  # series keys in one statement: SQLite binds at most 32,766 values
 
@@ -38,7 +38,7 @@ DESK: Final = Visibility(
 _STILL_VISIBLE: Final = {
     visibility.name: rules.still_visible_among(visibility.series) for visibility in (CONSENT, DESK)
 }
-_NEXT_TIMES: Final = rules.next_times()
+_NEXT_TIMES: Final = due.next_times()
 
 
 def decide(requester: Requester, action: Action, at: Instant, *, unlabelled_is_ordinary: bool) -> Decision:
@@ -76,7 +76,7 @@ def decide_desk(requester: Requester, patient: int, at: Instant) -> Decision:
 
     Somebody without a role at the desk gets a decision that opens nothing.
     """
-    allowed = requester.facility == STAFF and requester.role in DESK_ROLES
+    allowed = requester.facility == STAFF and not DESK_SCOPES.isdisjoint(requester.scopes)
     return Decision(
         requester=requester,
         action=EVERY_ACTION,

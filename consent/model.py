@@ -32,15 +32,6 @@ class Purpose(enum.Enum):
 EMERGENCY = frozenset({Purpose.ETREAT, Purpose.BTG})  # no grant reaches them, not even one for every purpose
 
 
-class Role(enum.Enum):
-    """What a member of staff is here for."""
-
-    CONSENT = "consent"
-    RECORDS = "records"
-    ADMIN = "admin"
-    AUDITOR = "auditor"
-
-
 class Action(enum.IntFlag):
     """What a grant allows to be done."""
 
@@ -106,8 +97,8 @@ class Requester:
     """Who asks (FHIR AuditEvent.agent): made by `gateway/auth` from a proven credential, by nothing else.
 
     `facility` is the client_id of an outside facility, or `staff` for the hospital's own people. `expires_at` is when
-    the credential stops counting, `credential` a digest that names it in the record without being it. `role` is that
-    of a member of staff and None for everybody else.
+    the credential stops counting, `credential` a digest that names it in the record without being it. `scopes` are
+    those of an access token, or `staff/` and the role of a member of staff.
     """
 
     facility: str
@@ -119,7 +110,6 @@ class Requester:
     expires_at: Instant
     person: str = PERSON_NOT_STATED
     scopes: frozenset[str] = frozenset()
-    role: Role | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -15,7 +15,7 @@ from typing import Final
 
 from sqlalchemy import Connection
 
-from consent import chain, elements, forms
+from consent import chain, due, elements, forms
 from consent.errors import ChangedMeanwhile, IncompleteConsent, NotInThatState, SecondPersonNeeded
 from consent.model import Consent, Draft, Effect, Provenance, State
 from consent.record import Record, consent_changed
@@ -172,7 +172,7 @@ def supersede(
 def expire_due(tx: Connection, log: Record, provenance: Provenance, *, limit: int = 256) -> Sequence[Consent]:
     """Mark what has ended by `provenance.at` as expired, at most `limit`; it stopped counting by itself before."""
     expired = []
-    for consent_id in chain.ended(tx, provenance.at, limit):
+    for consent_id in due.ended(tx, provenance.at, limit):
         head = chain.head(tx, consent_id)
         following = _following(tx, head, State.EXPIRED, provenance, "its time has ended")
         expired.append(_record(tx, log, "expired", following, provenance))

@@ -16,7 +16,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from typing import Any, Final, TypeVar
+from typing import Final, TypeVar
 
 from sqlalchemy import (
     BigInteger,
@@ -62,13 +62,13 @@ def _named(column: Column[T]) -> ColumnElement[T]:
     return literal_column(f"{column.table.name}.{column.name}", column.type)
 
 
-def _word(text: str) -> ColumnElement[str]:
+def word(text: str) -> ColumnElement[str]:
     """A constant of the rules themselves, written into the statement."""
     return literal_column(f"'{text}'", Text)
 
 
-EVERYBODY: Final = _word(ANY)
-EVERY_PURPOSE: Final = _word(ANY)
+EVERYBODY: Final = word(ANY)
+EVERY_PURPOSE: Final = word(ANY)
 study_patient: Final = _named(study.c.patient)
 study_uid: Final = _named(study.c.study_instance_uid)
 study_date: Final = _named(study.c.study_date)
@@ -82,12 +82,12 @@ series_labels: Final = _named(series.c.sensitivity)
 
 def only_online() -> ColumnElement[bool]:
     """The study is here: not withdrawn, tombstoned, purged or lost."""
-    return study_state == _word("online")
+    return study_state == word("online")
 
 
 def of_a_known_patient() -> ColumnElement[bool]:
     """Whose images they are is not in doubt: no unconfirmed merge, split or move."""
-    return _exists(patient, patient.c.id == study_patient, patient.c.state == _word("known"))
+    return _exists(patient, patient.c.id == study_patient, patient.c.state == word("known"))
 
 
 # What a permit and a refusal must both be
@@ -113,7 +113,7 @@ def of_the_study(grant: FromClause) -> ColumnElement[bool]:
 
 def opens(grant: FromClause) -> ColumnElement[bool]:
     """It is a permit."""
-    return grant.c.effect == _word("permit")
+    return grant.c.effect == word("permit")
 
 
 def to_the_facility(grant: FromClause) -> ColumnElement[bool]:
@@ -126,11 +126,9 @@ def to_the_facility(grant: FromClause) -> ColumnElement[bool]:
 
 def to_an_admitted_facility(_grant: FromClause) -> ColumnElement[bool]:
     """The facility is registered, active now, and this purpose is one of those it was registered with."""
-    purposes = _word(",").concat(facility.c.purposes).concat(_word(","))
-    asked = _word("%,").concat(PURPOSE).concat(_word(",%"))
-    return _exists(
-        facility, facility.c.client_id == FACILITY, facility.c.state == _word("active"), purposes.like(asked)
-    )
+    purposes = word(",").concat(facility.c.purposes).concat(word(","))
+    asked = word("%,").concat(PURPOSE).concat(word(",%"))
+    return _exists(facility, facility.c.client_id == FACILITY, facility.c.state == word("active"), purposes.like(asked))
 
 
 def for_the_purpose(grant: FromClause) -> ColumnElement[bool]:
@@ -140,7 +138,7 @@ def for_the_purpose(grant: FromClause) -> ColumnElement[bool]:
 
 def not_in_an_emergency(_grant: FromClause) -> ColumnElement[bool]:
     """Emergency access is off: no permit reaches it, whatever purpose it names."""
-    return and_(*(_word(purpose) != PURPOSE for purpose in sorted(purpose.value for purpose in EMERGENCY)))
+    return and_(*(word(purpose) != PURPOSE for purpose in sorted(purpose.value for purpose in EMERGENCY)))
 
 
 def allows_the_action(grant: FromClause) -> ColumnElement[bool]:
@@ -172,7 +170,7 @@ def reaches_the_labels(grant: FromClause) -> ColumnElement[bool]:
 
 def closes(grant: FromClause) -> ColumnElement[bool]:
     """It is a refusal."""
-    return grant.c.effect == _word("deny")
+    return grant.c.effect == word("deny")
 
 
 def against_the_facility(grant: FromClause) -> ColumnElement[bool]:
@@ -262,14 +260,14 @@ def permitted_patients(rules: RuleSet = RULES) -> Select[tuple[int]]:
     return (
         select(permit.c.patient)
         .select_from(permit.join(patient, patient.c.id == permit.c.patient))
-        .where(patient.c.state == _word("known"), *_all_of(permit, rules.of_permit))
+        .where(patient.c.state == word("known"), *_all_of(permit, rules.of_permit))
     )
 
 
 def permit_relied_on(rules: RuleSet = RULES) -> ColumnElement[str | None]:
     """The consent that opens a series, as `consent_id/version`: of several the first by number, always the same."""
     permit = consent_grant.alias("permit")
-    name = permit.c.consent_id.concat(_word("/")).concat(cast(permit.c.version, Text))
+    name = permit.c.consent_id.concat(word("/")).concat(cast(permit.c.version, Text))
     found = select(name).where(*_all_of(permit, (*rules.of_permit, *rules.of_reach)))
     return found.order_by(permit.c.consent_id, permit.c.version).limit(1).scalar_subquery()
 
@@ -288,20 +286,6 @@ def still_visible_among(condition: ColumnElement[bool]) -> Select[tuple[int]]:
     """Which of the series `series_keys` the condition lets through."""
     joined = series.join(study, study.c.id == series.c.study)
     return select(series.c.id).select_from(joined).where(series.c.id.in_(SERIES_KEYS), condition)
-
-
-def next_times() -> Select[*tuple[Any, ...]]:
-    """The next instants at which a grant ends, or a refusal begins, that names the facility or everybody."""
-    ends = [_next(consent_grant.c.valid_until, named) for named in (FACILITY, EVERYBODY)]
-    refused = consent_grant.c.effect == _word("deny")
-    begins = [_next(consent_grant.c.valid_from, named, refused) for named in (FACILITY, EVERYBODY)]
-    return select(*ends, *begins)
-
-
-def _next(column: Column[int], named: ColumnElement[str], *more: ColumnElement[bool]) -> ColumnElement[int | None]:
-    """The first instant after `at`, one index seek: hence one facility at a time."""
-    conditions = (consent_grant.c.facility == named, column > AT, consent_grant.c.revoked_at.is_(None), *more)
-    return select(func.min(column)).where(*conditions).scalar_subquery()
 
 
 def _all_of(grant: FromClause, rules: Sequence[Rule]) -> list[ColumnElement[bool]]:
