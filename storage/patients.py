@@ -5,6 +5,8 @@ The same PatientID from another issuer is another patient.
 
 from __future__ import annotations
 
+from dataclasses import dataclass
+
 from sqlalchemy import Connection, bindparam, insert, select
 
 from storage.tables import patient
@@ -12,6 +14,17 @@ from storage.tables import patient
 _FIND = select(patient.c.id).where(
     patient.c.issuer == bindparam("by_issuer"), patient.c.patient_id == bindparam("by_patient_id")
 )
+_GET = select(patient).where(patient.c.id == bindparam("by_key"))
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class KnownPatient:
+    """One patient: their key here, and what they are called. `in_doubt` after an identity change nobody confirmed."""
+
+    key: int
+    patient_id: str
+    issuer: str
+    in_doubt: bool
 
 
 def subject(patient_id: str, issuer: str) -> str:
@@ -23,6 +36,14 @@ def find(tx: Connection, patient_id: str, issuer: str) -> int | None:
     """The key of this patient, or None when nothing is known of them."""
     found: int | None = tx.execute(_FIND, {"by_issuer": issuer, "by_patient_id": patient_id}).scalar()
     return found
+
+
+def get(tx: Connection, key: int) -> KnownPatient | None:
+    """The patient of this key, or None."""
+    row = tx.execute(_GET, {"by_key": key}).one_or_none()
+    if row is None:
+        return None
+    return KnownPatient(key=row.id, patient_id=row.patient_id, issuer=row.issuer, in_doubt=row.state != "known")
 
 
 def find_or_add(tx: Connection, patient_id: str, issuer: str) -> int:
