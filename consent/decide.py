@@ -15,9 +15,10 @@ from consent import due, rules
 from consent.model import EMERGENCY, EVERY_ACTION, STAFF, Action, Decision, Requester
 from consent.rules import RULES, RuleSet
 from storage.model import Instant, Visibility, Visible
+from storage.person_name import COMPONENT, fold
 
 DESK_SCOPES: Final = frozenset({f"{STAFF}/consent", f"{STAFF}/records", f"{STAFF}/admin"})  # not the auditor
-NOBODY: Final = None  # a patient key that equals none
+NOBODY: Final = None  # a patient key, or a name, that equals none
 BATCH: Final = 500  # series keys in one statement: SQLite binds at most 32,766 values
 
 
@@ -35,8 +36,11 @@ CONSENT: Final = of_consent("consent", RULES)
 DESK: Final = Visibility(
     name="desk", series=rules.of_one_patient(), patients=rules.that_patient(), ground=literal("desk")
 )
+DESK_SEARCH: Final = Visibility(
+    name="desk-search", series=rules.of_patients_sought(), patients=rules.those_sought(), ground=literal("desk")
+)
 _STILL_VISIBLE: Final = {
-    visibility.name: rules.still_visible_among(visibility.series) for visibility in (CONSENT, DESK)
+    visibility.name: rules.still_visible_among(visibility.series) for visibility in (CONSENT, DESK, DESK_SEARCH)
 }
 _NEXT_TIMES: Final = due.next_times()
 
@@ -76,7 +80,7 @@ def decide_desk(requester: Requester, patient: int, at: Instant) -> Decision:
 
     Somebody without a role at the desk gets a decision that opens nothing.
     """
-    allowed = requester.facility == STAFF and not DESK_SCOPES.isdisjoint(requester.scopes)
+    allowed = is_at_desk(requester)
     return Decision(
         requester=requester,
         action=EVERY_ACTION,
@@ -84,6 +88,30 @@ def decide_desk(requester: Requester, patient: int, at: Instant) -> Decision:
         visible=Visible(visibility=DESK, parameters={"patient": patient if allowed else NOBODY}),
         reasons=("rule: desk",) if allowed else ("rule: desk", "no role at the desk"),
     )
+
+
+def decide_desk_search(requester: Requester, family: str, given: str, birth_date: str, at: Instant) -> Decision:
+    """What staff may see while they look a patient up by two things they know: name and birth date, both (DA text).
+
+    Names are compared as `storage.person_name` folds them; the given name may be left out or be the beginning of one.
+    Without a family name or a birth date, and for somebody without a role at the desk, it opens nothing.
+    """
+    name = fold(f"{family}{COMPONENT}{given}")
+    pattern = rules.literally(name) + ("%" if fold(given) else COMPONENT + "%")
+    allowed = is_at_desk(requester) and bool(fold(family)) and bool(birth_date)
+    sought = {"sought_name": name, "sought_name_pattern": pattern, "sought_birth_date": birth_date}
+    return Decision(
+        requester=requester,
+        action=Action.SEARCH,
+        at=at,
+        visible=Visible(visibility=DESK_SEARCH, parameters=sought if allowed else dict.fromkeys(sought, NOBODY)),
+        reasons=("rule: desk-search",) if allowed else ("rule: desk-search", "nothing sought, or no role at the desk"),
+    )
+
+
+def is_at_desk(requester: Requester) -> bool:
+    """Whether this is somebody who works here, in a role that looks at patients."""
+    return requester.facility == STAFF and not DESK_SCOPES.isdisjoint(requester.scopes)
 
 
 def still_visible(tx: Connection, decision: Decision, series: Collection[int], at: Instant) -> frozenset[int]:

@@ -16,7 +16,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from typing import Final, TypeVar
+from typing import Any, Final, TypeVar
 
 from sqlalchemy import (
     BigInteger,
@@ -54,6 +54,10 @@ ACTION: Final = bindparam("action", type_=Integer)
 AT: Final = bindparam("at", type_=BigInteger)
 UNLABELLED: Final = bindparam("unlabelled", type_=Integer)  # 0: such a series is ordinary; None: nothing reaches it
 PATIENT: Final = bindparam("patient", type_=Key)
+SOUGHT_NAME: Final = bindparam("sought_name", type_=Text)
+SOUGHT_NAME_PATTERN: Final = bindparam("sought_name_pattern", type_=Text)
+SOUGHT_BIRTH_DATE: Final = bindparam("sought_birth_date", type_=Text)
+LIKE_ESCAPE: Final = "!"
 SERIES_KEYS: Final = bindparam("series_keys", type_=Key, expanding=True)
 
 
@@ -72,6 +76,8 @@ EVERY_PURPOSE: Final = word(ANY)
 study_patient: Final = _named(study.c.patient)
 study_uid: Final = _named(study.c.study_instance_uid)
 study_date: Final = _named(study.c.study_date)
+study_name_key: Final = _named(study.c.patient_name_key)
+study_birth_date: Final = _named(study.c.patient_birth_date)
 study_state: Final = _named(study.c.state)
 series_modality: Final = _named(series.c.modality)
 series_labels: Final = _named(series.c.sensitivity)
@@ -280,6 +286,30 @@ def of_one_patient() -> ColumnElement[bool]:
 def that_patient() -> Select[tuple[int]]:
     """The key of the patient whose file is open, if there is such a patient."""
     return select(patient.c.id).where(patient.c.id == PATIENT)
+
+
+def of_patients_sought() -> ColumnElement[bool]:
+    """The staff desk's way to find a patient: the studies that are here and bear both the name and the birth date."""
+    return and_(only_online(), or_(false(), _bears(study_name_key, study_birth_date)))
+
+
+def those_sought() -> Select[tuple[int]]:
+    """Keys of the patients of whom some study bears both the name and the birth date; a key may come more than once."""
+    sought = study.alias("sought")
+    bears = _bears(sought.c.patient_name_key, sought.c.patient_birth_date)
+    return select(sought.c.patient).where(sought.c.patient.is_not(None), bears)
+
+
+def literally(text: str) -> str:
+    """Text as a LIKE pattern that matches it alone."""
+    for special in (LIKE_ESCAPE, "%", "_"):
+        text = text.replace(special, LIKE_ESCAPE + special)
+    return text
+
+
+def _bears(name_key: ColumnElement[Any], birth_date: ColumnElement[Any]) -> ColumnElement[bool]:
+    named = or_(name_key == SOUGHT_NAME, name_key.like(SOUGHT_NAME_PATTERN, escape=LIKE_ESCAPE))
+    return and_(birth_date == SOUGHT_BIRTH_DATE, named)
 
 
 def still_visible_among(condition: ColumnElement[bool]) -> Select[tuple[int]]:
