@@ -1,0 +1,64 @@
+"""What counts once, and what no longer counts: assertions used, tokens revoked (RFC 7523 3, RFC 7009).
+
+Both stand in the database, so that they hold on every node and after a restart.
+"""
+
+from __future__ import annotations
+
+from typing import Final
+
+from sqlalchemy import Connection, Insert, Table, bindparam, delete, exists, or_, select
+from sqlalchemy.dialects import postgresql, sqlite
+
+from gateway.auth.tables import assertion_used, sign_in_failure, staff_session, token_revoked
+from storage import epoch
+from storage.model import Instant
+
+KEPT: Final = 600_000_000  # microseconds beyond the end, so that a node whose clock is behind still finds it
+_IS_REVOKED = select(exists().where(token_revoked.c.jti == bindparam("which")))
+
+
+def _insert_once(table: Table) -> dict[str, Insert]:
+    return {
+        "postgresql": postgresql.insert(table).on_conflict_do_nothing(),
+        "sqlite": sqlite.insert(table).on_conflict_do_nothing(),
+    }
+
+
+_USE = _insert_once(assertion_used)
+_REVOKE = _insert_once(token_revoked)
+
+
+def use_assertion(tx: Connection, issuer: str, jti: str, expires_at: Instant) -> bool:
+    """Use an assertion up; false when it was used before, here or elsewhere."""
+    row = {"issuer": issuer, "jti": jti, "expires_at": expires_at}
+    return tx.execute(_USE[tx.dialect.name], row).rowcount == 1
+
+
+def revoke_token(tx: Connection, jti: str, expires_at: Instant) -> bool:
+    """End a token before its time, everywhere; false when it had been revoked before."""
+    fresh = tx.execute(_REVOKE[tx.dialect.name], {"jti": jti, "expires_at": expires_at}).rowcount == 1
+    if fresh:
+        epoch.bump(tx)
+    return fresh
+
+
+def is_token_revoked(tx: Connection, jti: str) -> bool:
+    """Whether this token was ended before its time."""
+    return bool(tx.execute(_IS_REVOKED, {"which": jti}).scalar_one())
+
+
+def sweep(tx: Connection, now: Instant, *, idle: int) -> int:
+    """Forget what can no longer matter: assertions, revocations, sessions and failed sign-ins that are over.
+
+    `idle` is how long a session may rest, in microseconds. Gives the number of rows.
+    """
+    over = now - KEPT
+    rested = staff_session.c.last_used_at < now - idle - KEPT
+    statements = (
+        delete(assertion_used).where(assertion_used.c.expires_at < over),
+        delete(token_revoked).where(token_revoked.c.expires_at < over),
+        delete(staff_session).where(or_(staff_session.c.expires_at < over, rested)),
+        delete(sign_in_failure).where(sign_in_failure.c.at < now - 86_400_000_000),
+    )
+    return sum(tx.execute(statement).rowcount for statement in statements)
