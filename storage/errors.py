@@ -9,6 +9,7 @@ StorageError
 ├── ArchiveAway             the archive does not answer
 ├── NotDurable              the record could not be made durable
 ├── ReadOnly                this node stopped accepting after a storage fault
+├── StoreFull               no room left for images
 ├── BadQuery                a search that cannot be understood
 └── WrongStore              the data directory and the database do not belong together
 
@@ -21,8 +22,9 @@ from __future__ import annotations
 class StorageError(Exception):
     """The storage could not do what was asked."""
 
-    def __init__(self, detail: str | None = None) -> None:
+    def __init__(self, detail: str | None = None, *, sop_instance_uid: str | None = None) -> None:
         super().__init__(detail or (self.__doc__ or "").strip())
+        self.sop_instance_uid = sop_instance_uid  # what it is about, for the stewards; the message does not say it
 
 
 class InstanceConflict(StorageError):
@@ -51,6 +53,10 @@ class NotDurable(StorageError):
 
 class ReadOnly(StorageError):
     """This node stopped accepting images after a storage fault; ask the operators."""
+
+
+class StoreFull(StorageError):
+    """There is no room for more images; audit and consent go on. Ask the operators."""
 
 
 class BadQuery(StorageError):
