@@ -42,6 +42,7 @@ class Kind(enum.Enum):
     STOPPED = "stopped"
     HEARTBEAT = "heartbeat"
     PROOF_USED = "log.used"  # Audit Log Used (110101)
+    ERASED = "log.erased"  # openings of an event were deleted on purpose
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
