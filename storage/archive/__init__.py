@@ -22,6 +22,9 @@ class Archive(Protocol):
     async def read_span(self, ref: InstanceRef, spans: Sequence[ByteSpan]) -> bytes:
         """Parts of the file, joined: one frame or one bulk data value, whose place the catalog knows."""
 
+    async def read_inflated(self, ref: InstanceRef, inflated_from: int, spans: Sequence[ByteSpan]) -> bytes:
+        """Parts of what the file inflates to from an offset on, joined: for deflated transfer syntaxes (PS3.5 A.5)."""
+
     def read_frames(self, ref: InstanceRef, numbers: Sequence[int]) -> AsyncIterator[bytes]:
         """Frames by their number, counted from 1 (PS3.18 10.4.1), each as it is stored: fragments joined."""
 
