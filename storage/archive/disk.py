@@ -17,10 +17,11 @@ from typing import Final, NoReturn
 
 from storage.archive.inflation import inflated_spans
 from storage.checksums import CHUNK_BYTES, CRC_BYTES, crc32c
+from storage.data_directory import DataDirectory
 from storage.errors import ArchiveAway, ObjectCorrupt, ObjectMissing
 from storage.frame_table import FrameTable, extract_bits
 from storage.model import ByteSpan, InstanceRef
-from storage.object_folder import READ_FLAGS, ObjectFolder
+from storage.object_folder import READ_FLAGS
 from storage.spool import Staged
 
 READERS: Final = 4
@@ -34,8 +35,8 @@ class DiskArchive:
 
     archive_id = "disk"
 
-    def __init__(self, objects: ObjectFolder) -> None:
-        self._objects = objects
+    def __init__(self, directory: DataDirectory) -> None:
+        self._objects = directory.objects
         self._readers = ThreadPoolExecutor(READERS, thread_name_prefix="disk")
 
     async def read(self, ref: InstanceRef, span: ByteSpan | None = None) -> AsyncIterator[bytes]:
