@@ -106,7 +106,7 @@ class InstanceRef:
     """One instance that the requester may have: where its bytes are and what they must be. Made by the catalog alone.
 
     `digest` is the SHA-256 of the Part 10 file, `chunk_crcs` the CRC32C of each MiB of it (4 bytes each, big endian),
-    `frames` the packed frame table or None, `ground` the consent relied on as `consent_id/version`.
+    `frames` the packed frame table and `bulk` the packed places of bulk data (None where not asked for), `ground` the consent relied on as `consent_id/version`.
     """
 
     study_instance_uid: str
@@ -123,7 +123,9 @@ class InstanceRef:
     state: str
     ground: str
     series: int
+    bits_allocated: int | None = None
     frames: bytes | None = None
+    bulk: bytes | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -1,0 +1,177 @@
+"""The composition root: settings become parts, parts become routes. The only place that names implementations."""
+
+from __future__ import annotations
+
+import secrets
+from collections.abc import AsyncIterator, Callable
+from contextlib import AbstractAsyncContextManager, asynccontextmanager
+from dataclasses import dataclass
+from urllib.parse import urlsplit
+
+from fastapi import FastAPI
+
+import gateway.auth.tables  # noqa: F401 - the metadata must know every table
+from gateway import health, log_routes, problems, serve
+from gateway.auth import oauth
+from gateway.auth.access_tokens import AccessTokens, signing_key
+from gateway.auth.authorization_server import AuthorizationServer
+from gateway.auth.bearer import BearerAuthenticator
+from gateway.auth.client_assertion import ClientAuthentication
+from gateway.auth.facility_keys import FacilityKeys, open_client
+from gateway.auth.metadata import Metadata
+from gateway.auth.one_credential import OneCredential
+from gateway.auth.refusals import Refusals
+from gateway.auth.session_cookie import SessionCookie
+from gateway.coverage import Coverage
+from gateway.dicomweb import qido, wado
+from gateway.epochs import Epochs
+from gateway.jobs import Jobs
+from gateway.parts import Parts
+from gateway.request_context import RequestContext
+from gateway.settings import Settings
+from gateway.transactions import Exchange
+from storage import schema
+from storage.archive.disk import DiskArchive
+from storage.data_directory import open_data_directory
+from storage.database import Database, sqlite_url
+from storage.log.audit_log import AuditLog
+from storage.log.presence import Presence
+from storage.model import Instant
+from storage.sealing import KeyRing
+
+OVERTIME_S = 3600  # a download begun with a valid token may end after it; its consent is confirmed all the same
+
+
+def open_parts(settings: Settings, clock: Callable[[], Instant]) -> Parts:
+    """Open the data directory and the database that the settings name, making them when they are new.
+
+    Raises
+    ------
+    WrongStore : directory and database do not belong together
+    KeyRefused : the keys are kept where they must not be, or belong to another store
+    """
+    settings.data.mkdir(mode=0o700, parents=True, exist_ok=True)
+    database = Database(settings.database or sqlite_url(settings.data))
+    database.write(schema.install, secrets.token_hex(16))
+    directory = open_data_directory(settings.data, database, object_limit_bytes=settings.object_limit_bytes)
+    keys = KeyRing(settings.key_directory, data_dir=settings.data)
+    presence = Presence(database, settings.data)
+    log = AuditLog(
+        database,
+        keys,
+        settings.data,
+        node=presence.name,
+        process=presence.name,
+        clock=clock,
+        checkpoint_copy=settings.checkpoint_copy,
+    )
+    database.write(log.demand_own_keys)
+    return Parts(
+        settings=settings,
+        clock=clock,
+        database=database,
+        keys=keys,
+        directory=directory,
+        archive=DiskArchive(directory),
+        presence=presence,
+        log=log,
+    )
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Gate:
+    """Everything that says who asks."""
+
+    tokens: AccessTokens
+    server: AuthorizationServer
+    metadata: Metadata
+    refusals: Refusals
+    cookie: SessionCookie
+    one: OneCredential
+
+
+def make_gate(parts: Parts, epoch: Callable[[], int]) -> Gate:
+    """Authorization server, resource server and sessions over the same keys and the same record."""
+    settings, database, clock = parts.settings, parts.database, parts.clock
+    metadata = Metadata(public_url=settings.public_url, facility_name=settings.facility_name)
+    tokens = AccessTokens(signing_key(parts.keys), issuer=settings.public_url, life_s=settings.access_token_s)
+    clients = ClientAuthentication(
+        database, FacilityKeys(open_client(), clock), audience=metadata.token_url, clock=clock
+    )
+    server = AuthorizationServer(
+        database=database,
+        log=parts.log,
+        clients=clients,
+        tokens=tokens,
+        revocation_url=metadata.revocation_url,
+        clock=clock,
+    )
+    refusals, cookie = Refusals(parts.log, clock), SessionCookie(settings.public_url)
+    bearer = BearerAuthenticator(tokens, database, epoch=epoch, clock=clock)
+    one = OneCredential([bearer], refusals, cookie_name=cookie.name)
+    return Gate(tokens=tokens, server=server, metadata=metadata, refusals=refusals, cookie=cookie, one=one)
+
+
+def make_exchange(parts: Parts, gate: Gate, epochs: Epochs, coverage: Coverage) -> Exchange:
+    """The transactions of outside facilities."""
+    settings = parts.settings
+    return Exchange(
+        database=parts.database,
+        log=parts.log,
+        archives={parts.archive.archive_id: parts.archive},
+        authenticator=gate.one,
+        epochs=epochs,
+        coverage=coverage,
+        clock=parts.clock,
+        beat_s=settings.refusal_beat_ms / 1000,
+        unlabelled_is_ordinary=settings.unlabelled_is_ordinary,
+    )
+
+
+def make_app(parts: Parts) -> FastAPI:
+    """The gateway over opened parts."""
+    settings = parts.settings
+    beat_s = settings.refusal_beat_ms / 1000
+    interval_s = settings.confirm_epoch_ms / 1000
+    epochs = Epochs(parts.database, interval_s=interval_s, clock=parts.clock, overtime_s=OVERTIME_S)
+    coverage = Coverage(record=parts.log.record, clock=parts.clock)
+    gate = make_gate(parts, lambda: epochs.current)
+    exchange = make_exchange(parts, gate, epochs, coverage)
+    app = FastAPI(
+        title="OpenPriors",
+        openapi_url=None,
+        docs_url=None,
+        redoc_url=None,
+        redirect_slashes=False,
+        lifespan=_lifespan(epochs, coverage, Jobs(parts, gate.refusals)),
+    )
+    for router in (
+        qido.router(exchange, settings),
+        wado.router(exchange, settings),
+        oauth.router(gate.server, gate.tokens, gate.metadata, gate.refusals, beat_s=beat_s),
+        log_routes.router(settings.data / "log"),
+        health.router(parts.database),
+    ):
+        app.include_router(router, prefix=urlsplit(settings.public_url).path)
+    problems.install(app, beat_s=beat_s, challenge=gate.metadata.challenge())
+    app.add_middleware(RequestContext)
+    return app
+
+
+def _lifespan(epochs: Epochs, coverage: Coverage, jobs: Jobs) -> Callable[[FastAPI], AbstractAsyncContextManager[None]]:
+    @asynccontextmanager
+    async def lifespan(_app: FastAPI) -> AsyncIterator[None]:
+        await epochs.start()
+        coverage.start()
+        jobs.start()
+        yield
+        await epochs.stop()
+        await coverage.stop()
+        await jobs.stop()
+
+    return lifespan
+
+
+def run_server(parts: Parts, host: str, port: int) -> None:
+    """Serve until told to stop."""
+    serve.run(make_app(parts), host=host, port=port, trusted_proxy=parts.settings.trusted_proxy)

@@ -1,0 +1,46 @@
+"""What every command shares: the data directory it works on, opened once and only when needed."""
+
+from __future__ import annotations
+
+import secrets
+from collections.abc import Callable
+from dataclasses import dataclass, field
+
+from consent.model import Provenance
+from gateway.parts import Parts
+from gateway.settings import Settings
+from storage.model import Custody, Instant
+
+
+@dataclass(slots=True, kw_only=True)
+class Session:
+    """One run of the command. `open_parts` and `custody` come from the composition root."""
+
+    settings: Settings
+    clock: Callable[[], Instant]
+    open_parts: Callable[[Settings], Parts]
+    custody: Callable[[str], Custody]
+    run_server: Callable[[Parts, str, int], None]
+    actor: str
+    _parts: Parts | None = field(default=None)
+
+    @property
+    def parts(self) -> Parts:
+        """The opened data directory."""
+        if self._parts is None:
+            self._parts = self.open_parts(self.settings)
+        return self._parts
+
+    def provenance(self) -> Provenance:
+        """Who changes something now, from the command line."""
+        return Provenance(by=self.actor, at=self.clock(), request="cli-" + secrets.token_hex(8))
+
+    def serve(self, host: str, port: int) -> None:
+        """Run the gateway until it is told to stop."""
+        self.run_server(self.parts, host, port)
+
+    def close(self) -> None:
+        """Let go of what was opened; what is queued is committed first."""
+        if self._parts is not None:
+            self._parts.close()
+            self._parts = None
