@@ -67,7 +67,7 @@ class Content:
 
 
 def receive(source: Source, spool: Spool) -> Content:
-    """Take in the bytes of `source` to their end.
+    """Take in the bytes of `source` to their end; a stream is closed then.
 
     Raises
     ------
@@ -95,7 +95,8 @@ def _in_memory(data: bytes) -> Content:
 @contextmanager
 def _opened(source: Path | BinaryIO) -> Iterator[BinaryIO]:
     if not isinstance(source, Path):
-        yield source
+        with source:
+            yield source
         return
     try:
         with os.fdopen(os.open(source, _OPEN), "rb", buffering=0) as file:

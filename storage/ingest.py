@@ -116,6 +116,23 @@ class Ingest:
             for future in waiting:
                 future.result().let_go()
 
+    def import_all(self, found: Iterable[Received | Outcome], delivery: Delivery) -> Iterator[Outcome]:
+        """Store what `import_source.find` found, and pass on what it refused; not always in the same order."""
+        refused: deque[Outcome] = deque()
+
+        def received() -> Iterator[Received]:
+            for one in found:
+                if isinstance(one, Outcome):
+                    refused.append(one)
+                else:
+                    yield one
+
+        for outcome in self.store_many(received(), delivery):
+            while refused:
+                yield refused.popleft()
+            yield outcome
+        yield from refused
+
     def release(self, key: int, delivery: Delivery) -> Outcome:
         """Store what is held in quarantine after all, on an operator's word.
 
