@@ -43,6 +43,7 @@ def decode(text: bytes) -> Any:
     """Read canonical JSON; NotCanonical when `text` is any other spelling."""
     try:
         value = orjson.loads(text)
+        _check(value)  # a fraction may be spelled the same way twice and is still none of ours
         again = orjson.dumps(value, option=_OPTIONS)
     except (orjson.JSONDecodeError, TypeError) as error:
         raise NotCanonical from error
