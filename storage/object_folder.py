@@ -78,16 +78,22 @@ class ObjectFolder:
 
     def walk(self) -> Iterator[tuple[bytes, int]]:
         """Digest and size in bytes of every file, ascending by digest; files with other names are left out."""
-        for path in sorted(self.root.glob("??/??/*")):
-            if len(path.name) == _DIGEST_DIGITS and _HEX.issuperset(path.name):
+        for path in self._files():
+            if _is_digest(path.name):
                 yield bytes.fromhex(path.name), path.lstat().st_size
 
     def strangers(self) -> Iterator[Path]:
-        """Files below the folder that nothing here has named."""
-        for path in sorted(self.root.rglob("*")):
-            name = path.name
-            if not path.is_dir() and (len(name) != _DIGEST_DIGITS or not _HEX.issuperset(name)):
-                yield path
+        """Files in the folder that nothing here has named."""
+        return (path for path in self._files() if not _is_digest(path.name))
+
+    def _files(self) -> Iterator[Path]:
+        """The files of one leaf directory after the other, so that no list holds them all."""
+        waiting = [self.root]
+        while waiting:
+            directory = waiting.pop()
+            children = sorted(directory.iterdir(), reverse=True)
+            waiting += [child for child in children if child.is_dir() and not child.is_symlink()]
+            yield from (child for child in reversed(children) if not child.is_dir() or child.is_symlink())
 
     def _make_durable(self, leaf: Path) -> None:
         for directory in (leaf.parent, leaf):
@@ -103,6 +109,10 @@ class ObjectFolder:
             if digest_of(final) != staged.digest:
                 # the bytes under this name are not what the name says: the good ones take their place
                 staged.path.replace(final)
+
+
+def _is_digest(name: str) -> bool:
+    return len(name) == _DIGEST_DIGITS and _HEX.issuperset(name)
 
 
 def digest_of(path: Path) -> bytes | None:

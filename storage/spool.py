@@ -147,6 +147,17 @@ def sweep(tmp: Path) -> int:
     return removed
 
 
+def left_over(tmp: Path) -> int:
+    """How many files of dead processes wait for the next sweep."""
+    number = 0
+    for folder in tmp.iterdir():
+        lock = _try_lock(folder)
+        if lock is not None:
+            number += sum(1 for _ in folder.iterdir())
+            os.close(lock)
+    return number
+
+
 def _claim(tmp: Path) -> tuple[Path, int]:
     while True:
         folder = tmp / secrets.token_hex(8)
