@@ -5,8 +5,11 @@ from __future__ import annotations
 import secrets
 from collections.abc import AsyncIterator, Callable
 from contextlib import AbstractAsyncContextManager, asynccontextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from ipaddress import ip_address
+from socket import gethostbyname
 from urllib.parse import urlsplit
+from zoneinfo import ZoneInfo
 
 from fastapi import FastAPI
 
@@ -25,6 +28,7 @@ from gateway.auth.session_cookie import SessionCookie
 from gateway.coverage import Coverage
 from gateway.dicomweb import qido, wado
 from gateway.epochs import Epochs
+from gateway.errors import NotAllowed
 from gateway.jobs import Jobs
 from gateway.parts import Parts
 from gateway.request_context import RequestContext
@@ -34,10 +38,12 @@ from storage import schema
 from storage.archive.disk import DiskArchive
 from storage.data_directory import open_data_directory
 from storage.database import Database, sqlite_url
+from storage.ingest import Ingest
 from storage.log.audit_log import AuditLog
 from storage.log.presence import Presence
-from storage.model import Instant
+from storage.model import Custody, Instant
 from storage.sealing import KeyRing
+from storage.settlement import IngestPolicy
 
 OVERTIME_S = 3600  # a download begun with a valid token may end after it; its consent is confirmed all the same
 
@@ -75,6 +81,25 @@ def open_parts(settings: Settings, clock: Callable[[], Instant]) -> Parts:
         archive=DiskArchive(directory),
         presence=presence,
         log=log,
+    )
+
+
+def open_ingest(parts: Parts, custody: Custody) -> Ingest:
+    """What stores images into the opened parts, in the name of a job."""
+    settings = parts.settings
+    policy = IngestPolicy(
+        default_issuer=settings.default_issuer,
+        months=settings.retention_months,
+        zone=ZoneInfo(settings.time_zone),
+    )
+    return Ingest(
+        database=parts.database,
+        archive=parts.archive,
+        directory=parts.directory,
+        append=parts.log.append_many,
+        policy=policy,
+        clock=parts.clock,
+        custody=custody,
     )
 
 
@@ -173,5 +198,18 @@ def _lifespan(epochs: Epochs, coverage: Coverage, jobs: Jobs) -> Callable[[FastA
 
 
 def run_server(parts: Parts, host: str, port: int) -> None:
-    """Serve until told to stop."""
-    serve.run(make_app(parts), host=host, port=port, trusted_proxy=parts.settings.trusted_proxy)
+    """Serve until told to stop.
+
+    Raises
+    ------
+    NotAllowed : plain HTTP would leave this machine without a proxy that the settings name (law 11)
+    """
+    if not ip_address(gethostbyname(host)).is_loopback and parts.settings.trusted_proxy is None:
+        raise NotAllowed(
+            "Plain HTTP is for loopback; to listen elsewhere, name the TLS proxy in OPENPRIORS_TRUSTED_PROXY."
+        )
+    settings = parts.settings
+    if not settings.public_url:
+        settings = settings.model_copy(update={"public_url": f"http://{host}:{port}"})
+    app = make_app(replace(parts, settings=settings))
+    serve.run(app, host=host, port=port, trusted_proxy=settings.trusted_proxy)

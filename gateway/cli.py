@@ -11,7 +11,6 @@ import time
 from pathlib import Path
 from typing import Any
 
-import click
 import typer
 from pydantic import ValidationError
 from sqlalchemy.exc import SQLAlchemyError
@@ -27,7 +26,18 @@ from gateway.settings import Settings
 from storage.errors import StorageError
 from storage.model import Custody, Instant
 
+UsageError: Any = typer.BadParameter.__base__  # typer does not export the parent of its errors of usage
 DATA = "--data"
+EXPECTED = (
+    UsageError,
+    typer.Abort,
+    ConsentError,
+    GatewayError,
+    AuthError,
+    StorageError,
+    SQLAlchemyError,
+    OSError,
+)
 FAMILIES = (server, store, facility, staff, consent, outside, evidence_log)
 
 
@@ -49,6 +59,7 @@ def run(arguments: list[str]) -> int:
         settings=settings,
         clock=clock,
         open_parts=lambda chosen: composition.open_parts(chosen, clock),
+        open_ingest=composition.open_ingest,
         custody=lambda job: Custody(job=job, actor=_actor()),
         run_server=composition.run_server,
         actor=_actor(),
@@ -67,21 +78,26 @@ def clock() -> Instant:
 def _run_command(session: Session, arguments: list[str]) -> int:
     try:
         status: Any = _app(session)(arguments, standalone_mode=False, prog_name="openpriors")
-    except click.exceptions.Exit as ended:
+    except typer.Exit as ended:
         return int(ended.exit_code)
-    except click.UsageError as error:
-        return _complain(error.format_message(), WRONG_INPUT)
-    except (click.Abort, KeyboardInterrupt):
-        return _complain("stopped.", FAILED)
-    except (ConsentError, GatewayError, AuthError) as error:
-        return _complain(str(error), WRONG_INPUT)
-    except StorageError as error:
-        return _complain(str(error), FAILED)
-    except SQLAlchemyError as error:
-        return _complain(f"the database failed ({type(error).__name__}); is it there, and is there room?", FAILED)
-    except OSError as error:
-        return _complain(f"{error.filename or 'the system'}: {error.strerror}.", FAILED)
+    except (KeyboardInterrupt, *EXPECTED) as error:
+        return _complain(*_explain(error))
     return int(status or 0)
+
+
+def _explain(error: BaseException) -> tuple[str, int]:
+    """An error as one sentence, and the exit status it stands for."""
+    if isinstance(error, UsageError):
+        return error.format_message(), WRONG_INPUT
+    if isinstance(error, ConsentError | GatewayError | AuthError):
+        return str(error), WRONG_INPUT
+    if isinstance(error, StorageError):
+        return str(error), FAILED
+    if isinstance(error, SQLAlchemyError):
+        return f"the database failed ({type(error).__name__}); is it there, and is there room?", FAILED
+    if isinstance(error, OSError):
+        return f"{error.filename or 'the system'}: {error.strerror}.", FAILED
+    return "stopped.", FAILED
 
 
 def _app(session: Session) -> typer.Typer:

@@ -12,14 +12,15 @@ import pydicom
 from sqlalchemy import Connection
 
 from consent import parties, register
-from consent.model import Basis, Draft, Purpose
+from consent.model import Basis, Draft, Purpose, Scope
 from consent.parties import Facility, FacilityState
 from gateway.auth import staff as accounts
 from gateway.auth.passwords import Passwords
 from gateway.auth.staff import Role
 from gateway.commands.keys import make_key
 from gateway.commands.session import Session
-from storage.import_source import import_paths
+from storage.outcome import Status
+from storage.reception import Received
 
 SAMPLES: Final = Path(pydicom.__file__).parent / "data" / "test_files" / "dicomdirtests"
 CONSENTED: Final = "98890234"  # Doe^Peter of the sample studies
@@ -59,8 +60,13 @@ def prepare(session: Session, port: int) -> Iterator[str]:
 
 
 def _import_samples(session: Session) -> int:
-    report = import_paths(session.ingest("demo"), [SAMPLES], default_issuer=None)
-    return report.stored + report.duplicate
+    ingest = session.ingest("demo")
+    try:
+        received = [Received(name=path.name, source=path) for path in sorted(SAMPLES.rglob("*")) if path.is_file()]
+        outcomes = list(ingest.store_many(received, ingest.delivery(session.request())))
+    finally:
+        ingest.close()
+    return sum(outcome.status in {Status.STORED, Status.DUPLICATE} for outcome in outcomes)
 
 
 def _register(session: Session, name: str, directory: Path) -> Facility:
@@ -89,6 +95,7 @@ def _consent_once(tx: Connection, session: Session, facility: Facility) -> None:
         issuer=issuer,
         basis=Basis.POLICY,
         facilities=(facility.client_id,),
+        scope=Scope(studies=(STUDY,)),
         purposes=(Purpose.TREAT,),
         signed_by="the patient",
     )
@@ -105,49 +112,62 @@ def _staff_once(tx: Connection, session: Session, password_hash: str) -> bool:
 
 
 def _what_to_try(session: Session, prepared: Prepared, port: int) -> Iterator[str]:
-    base = session.settings.public_url if port == DEFAULT_PORT else f"http://127.0.0.1:{port}"
-    consented, other = prepared.facilities
-    command = Path(".venv/bin/openpriors")
-    by = f"--client-id {consented.client_id} --key {prepared.keys[0]} --url {base}"
-    yield f"OpenPriors demonstration: {prepared.images} images in {session.settings.data}, serving on {base}"
-    yield ""
-    yield "In a second terminal, as the facility that patient 98890234 has consented to:"
-    yield f"  {command} search {by}"
-    yield f"  {command} fetch {STUDY} -o priors {by}"
-    yield ""
-    yield "The same with curl:"
-    yield f"  TOKEN=$({command} token {by})"
-    yield f"  curl -H \"Authorization: Bearer $TOKEN\" '{base}/dicom-web/studies?PatientID={CONSENTED}'"
-    yield f"  curl -H \"Authorization: Bearer $TOKEN\" -H 'Accept: multipart/related; type=\"application/dicom\"; transfer-syntax=*' '{base}/dicom-web/studies/{STUDY}' -o study.multipart"
-    yield ""
-    yield "With the Python dicomweb-client, to the first image on screen:"
-    yield "  .venv/bin/python - \"$TOKEN\" <<'EOF'"
-    yield from (f"  {line}" for line in PYTHON.format(base=base, study=STUDY).splitlines())
-    yield "  EOF"
-    yield ""
-    yield "As the facility without consent, the same search finds nothing:"
-    yield f"  {command} search --client-id {other.client_id} --key {prepared.keys[1]} --url {base}"
-    yield ""
-    yield f"In the browser: {base}/"
-    if prepared.password is not None:
-        yield f"  sign in as {STAFF_EMAIL} with the password {prepared.password}  (shown this once)"
-    else:
-        yield f"  sign in as {STAFF_EMAIL}; another password: {command} --data {session.settings.data} staff set-password {STAFF_EMAIL}"
-    yield f"  find patient {CONSENTED}, revoke the consent, and search again: []"
-    yield ""
-    yield "Ctrl-C stops the gateway."
+    base = f"http://127.0.0.1:{port}"
+    (first, second), (key, other_key) = prepared.facilities, prepared.keys
+    data = session.settings.data
+    password = (
+        f"the password {prepared.password}  (shown this once)"
+        if prepared.password is not None
+        else f"its password; a new one: {COMMAND} --data {data} staff set-password {STAFF_EMAIL}"
+    )
+    yield TO_TRY.format(
+        images=prepared.images,
+        data=data,
+        base=base,
+        command=COMMAND,
+        study=STUDY,
+        patient=CONSENTED,
+        by=f"--client-id {first.client_id} --key {key} --url {base}",
+        by_other=f"--client-id {second.client_id} --key {other_key} --url {base}",
+        names=NAMES,
+        email=STAFF_EMAIL,
+        password=password,
+    )
 
 
-DEFAULT_PORT: Final = 8042
-PYTHON: Final = """\
-import sys
-from dicomweb_client.web import DICOMwebClient
-from PIL import Image
-client = DICOMwebClient("{base}/dicom-web", headers={{"Authorization": "Bearer " + sys.argv[1]}})
-first = client.search_for_instances(study_instance_uid="{study}")[0]
-series, instance = (first[tag]["Value"][0] for tag in ("0020000E", "00080018"))
-pixels = client.retrieve_instance("{study}", series, instance).pixel_array
-scaled = (pixels - pixels.min()) / max(1, int(pixels.max()) - int(pixels.min())) * 255
-Image.fromarray(scaled.astype("uint8")).resize((512, 512)).save("first.png")
-print("first.png shows the image")
-"""
+COMMAND: Final = ".venv/bin/openpriors"
+TO_TRY: Final = """\
+OpenPriors demonstration: {images} images in {data}, serving on {base}
+
+In a second terminal. {names[0]}, whom patient {patient} lets see one study:
+  {command} search {by}
+  {command} fetch {study} -o priors {by}
+
+{names[1]}, whom nobody has consented to, finds nothing:
+  {command} search {by_other}
+
+The same with curl:
+  TOKEN=$({command} token {by})
+  curl -H "Authorization: Bearer $TOKEN" "{base}/dicom-web/studies?PatientID={patient}"
+  curl -H "Authorization: Bearer $TOKEN" -H 'Accept: multipart/related; type="application/dicom"; transfer-syntax=*' \\
+    {base}/dicom-web/studies/{study} -o study.multipart
+
+With the Python dicomweb-client, to the first image on screen (open first.png):
+  .venv/bin/python - "$TOKEN" <<'END'
+  import sys
+  from dicomweb_client.web import DICOMwebClient
+  from PIL import Image
+  study = "{study}"
+  client = DICOMwebClient("{base}/dicom-web", headers={{"Authorization": "Bearer " + sys.argv[1]}})
+  first = client.search_for_instances(study_instance_uid=study)[0]
+  series, instance = (first[tag]["Value"][0] for tag in ("0020000E", "00080018"))
+  pixels = client.retrieve_instance(study, series, instance).pixel_array
+  grey = (pixels - pixels.min()) / max(1, int(pixels.max()) - int(pixels.min())) * 255
+  Image.fromarray(grey.astype("uint8")).resize((512, 512)).save("first.png")
+  END
+
+In the browser: {base}/
+  sign in as {email} with {password}
+  find patient {patient}, revoke the consent, and search again: nothing is left
+
+Ctrl-C stops the gateway."""

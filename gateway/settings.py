@@ -30,8 +30,12 @@ class Settings(BaseSettings):
         Field(description="SQLAlchemy URL, for example postgresql+psycopg://…; default: SQLite inside `data`."),
     ] = None
     public_url: Annotated[
-        str, Field(description="Where outsiders reach the gateway; the only source of absolute URLs. No final slash.")
-    ] = "http://127.0.0.1:8042"
+        str,
+        Field(
+            description="Where outsiders reach the gateway; the only source of absolute URLs. Default: where it listens.",
+            pattern=r"^$|^https?://[^/\s]+(?:/[^/\s]+)*$",
+        ),
+    ] = ""
     trusted_proxy: Annotated[
         str | None,
         Field(description="Address of the TLS proxy in front; without it the gateway listens on loopback only."),

@@ -9,6 +9,7 @@ from dataclasses import dataclass, field
 from consent.model import Provenance
 from gateway.parts import Parts
 from gateway.settings import Settings
+from storage.ingest import Ingest
 from storage.model import Custody, Instant
 
 
@@ -19,10 +20,12 @@ class Session:
     settings: Settings
     clock: Callable[[], Instant]
     open_parts: Callable[[Settings], Parts]
+    open_ingest: Callable[[Parts, Custody], Ingest]
     custody: Callable[[str], Custody]
     run_server: Callable[[Parts, str, int], None]
     actor: str
     _parts: Parts | None = field(default=None)
+    _request: str = field(default_factory=lambda: "cli-" + secrets.token_hex(8))
 
     @property
     def parts(self) -> Parts:
@@ -33,7 +36,15 @@ class Session:
 
     def provenance(self) -> Provenance:
         """Who changes something now, from the command line."""
-        return Provenance(by=self.actor, at=self.clock(), request="cli-" + secrets.token_hex(8))
+        return Provenance(by=self.actor, at=self.clock(), request=self.request())
+
+    def request(self) -> str:
+        """A name for this run, which its audit records share."""
+        return self._request
+
+    def ingest(self, job: str) -> Ingest:
+        """What stores images in the name of this job; to be closed."""
+        return self.open_ingest(self.parts, self.custody(job))
 
     def serve(self, host: str, port: int) -> None:
         """Run the gateway until it is told to stop."""
