@@ -76,6 +76,8 @@ def _frame_table(structure: Structure, source: Source) -> FrameTable:
             )
         frame_bits = _frame_bits(stated, bits)
         _check_size(pixels, frame_bits, number_of_frames)
+        if not data_set.little_endian and frame_bits % 16 and number_of_frames > 1:
+            raise _NoFrames("The frames begin inside the words of a big endian image.")
         return FrameTable.native(
             offset=pixels.offset, frame_bits=frame_bits, number_of_frames=number_of_frames, inflated_from=inflated_from
         )

@@ -93,7 +93,7 @@ def _decimal(text: str) -> bytes:
     sign, whole, fraction, exponent = found.groups(default="")
     digits = (whole + fraction).strip("0")
     if not whole + fraction or not (len(digits) <= _EXACT_DIGITS or _is_exact_integer(text)):
-        return orjson.dumps(text)
+        return orjson.dumps(text or None)
     if digits and not _SMALLEST < abs(float(text)) < _BIGGEST:
         return orjson.dumps(text)
     if _JSON_NUMBER(text):
