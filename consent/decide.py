@@ -11,9 +11,9 @@ from typing import Final
 
 from sqlalchemy import Connection, literal
 
-from consent import due, rules
+from consent import due, predicate, rules
 from consent.model import EMERGENCY, EVERY_ACTION, STAFF, Action, Decision, Requester
-from consent.rules import RULES, RuleSet
+from consent.predicate import RULES, RuleSet
 from storage.model import Instant, Visibility, Visible
 from storage.person_name import COMPONENT, fold
 
@@ -26,9 +26,9 @@ def of_consent(name: str, rule_set: RuleSet) -> Visibility:
     """A rule set as what the catalog takes."""
     return Visibility(
         name=name,
-        series=rules.series_visible(rule_set),
-        patients=rules.permitted_patients(rule_set),
-        ground=rules.permit_relied_on(rule_set),
+        series=predicate.series_visible(rule_set),
+        patients=predicate.permitted_patients(rule_set),
+        ground=predicate.permit_relied_on(rule_set),
     )
 
 

@@ -12,7 +12,7 @@ from datetime import datetime
 from typing import Final
 
 from consent.errors import ImproperConsent, IncompleteConsent
-from consent.model import ANY, EMERGENCY, STAFF, Basis, Consent, Effect, Sensitivity, Statement
+from consent.model import ANY, EMERGENCY, FOREVER, STAFF, Basis, Consent, Effect, Sensitivity, Statement
 from storage.model import Instant
 
 SIGNED: Final = frozenset({Basis.AUTHORIZATION, Basis.PART2})  # bases that stand on a signature
@@ -148,6 +148,8 @@ def _wrong_scope(consent: Consent) -> Iterator[str]:
 def _wrong(consent: Consent, at: Instant) -> Iterator[str]:
     if consent.effective_until <= max(consent.effective_from, at):
         yield "The consent has already ended, or ends before it begins."
+    if consent.effective_from < 0 or consent.effective_until > FOREVER:
+        yield "The consent begins or ends at a time that cannot be written down."
     if consent.signed_at is not None and consent.signed_at > at:
         yield "The consent is signed in the future."
     texts = (consent.signed_by, consent.signer_role, consent.authority, consent.expiry_event, consent.information)

@@ -13,7 +13,7 @@ from dataclasses import dataclass
 from storage.model import Instant, Visible
 
 STAFF = "staff"  # the facility of a Requester who works here
-FOREVER: Instant = 253_402_300_800_000_000  # 10000-01-01T00:00Z: an authorization without an end of its own
+FOREVER: Instant = (1 << 53) - 1  # in 2255, the last instant that canonical JSON can hold: no end of its own
 ANY = "*"  # in a grant: every registered non-affiliated facility, or every purpose
 PERSON_NOT_STATED = "person not stated"
 

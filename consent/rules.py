@@ -1,12 +1,8 @@
 """Who may see a series, as SQL: one function is one rule is one condition over study, series and consent_grant.
 
-    series visible  =  every condition on the study
-                       AND (false OR some permit of which every rule holds)
-                       AND NOT (false OR some refusal of which every rule holds)
-
-No rule means no row: each OR starts from false(). A comparison with NULL is not true, so an attribute that is missing
-or did not parse fits no permit that is narrowed on it; rules of refusals name NULL themselves, so that it fits them all
-(law 3). Search and retrieve differ only in the parameter `action`.
+How they are put together stands in `consent/predicate.py`. A comparison with NULL is not true, so an attribute that is
+missing or did not parse fits no permit that is narrowed on it; rules of refusals name NULL themselves, so that it fits
+them all (law 3). Search and retrieve differ only in the parameter `action`.
 
 `study` and `series` are named here, not joined: a statement that forgets one of them is refused by the database,
 where a joined table would quietly let every row of it stand in for the one asked about.
@@ -14,8 +10,7 @@ where a joined table would quietly let every row of it stand in for the one aske
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable
 from typing import Any, Final, TypeVar
 
 from sqlalchemy import (
@@ -30,17 +25,15 @@ from sqlalchemy import (
     Text,
     and_,
     bindparam,
-    cast,
     false,
     func,
     literal_column,
-    not_,
     or_,
     select,
 )
 
 from consent.model import ANY, EMERGENCY
-from consent.tables import consent_grant, facility
+from consent.tables import facility
 from storage.tables import Key, patient, series, study
 
 T = TypeVar("T")
@@ -71,6 +64,7 @@ def word(text: str) -> ColumnElement[str]:
     return literal_column(f"'{text}'", Text)
 
 
+_NOTHING: Final[ColumnElement[int]] = literal_column("0", BigInteger)
 EVERYBODY: Final = word(ANY)
 EVERY_PURPOSE: Final = word(ANY)
 study_patient: Final = _named(study.c.patient)
@@ -93,7 +87,7 @@ def only_online() -> ColumnElement[bool]:
 
 def of_a_known_patient() -> ColumnElement[bool]:
     """Whose images they are is not in doubt: no unconfirmed merge, split or move."""
-    return _exists(patient, patient.c.id == study_patient, patient.c.state == word("known"))
+    return rows_exist(patient, patient.c.id == study_patient, patient.c.state == word("known"))
 
 
 # What a permit and a refusal must both be
@@ -106,7 +100,9 @@ def of_the_patient(grant: FromClause) -> ColumnElement[bool]:
 
 def in_force(grant: FromClause) -> ColumnElement[bool]:
     """It has begun, has not ended, and was not taken back."""
-    return and_(grant.c.valid_from <= AT, grant.c.valid_until > AT, grant.c.revoked_at.is_(None))
+    # + 0: SQLite would take the indexes of `next_times` for this, and read all grants of a facility for each series
+    begins, ends = grant.c.valid_from + _NOTHING, grant.c.valid_until + _NOTHING
+    return and_(begins <= AT, ends > AT, grant.c.revoked_at.is_(None))
 
 
 def of_the_study(grant: FromClause) -> ColumnElement[bool]:
@@ -124,7 +120,7 @@ def opens(grant: FromClause) -> ColumnElement[bool]:
 
 def to_the_facility(grant: FromClause) -> ColumnElement[bool]:
     """It names the facility, or is for every registered facility that is not affiliated, and this is one."""
-    outsider = _exists(
+    outsider = rows_exist(
         facility, facility.c.client_id == FACILITY, facility.c.affiliated.is_(false()), AFFILIATED.is_(false())
     )
     return and_(grant.c.facility.in_([FACILITY, EVERYBODY]), or_(grant.c.facility != EVERYBODY, outsider))
@@ -134,7 +130,9 @@ def to_an_admitted_facility(_grant: FromClause) -> ColumnElement[bool]:
     """The facility is registered, active now, and this purpose is one of those it was registered with."""
     purposes = word(",").concat(facility.c.purposes).concat(word(","))
     asked = word("%,").concat(PURPOSE).concat(word(",%"))
-    return _exists(facility, facility.c.client_id == FACILITY, facility.c.state == word("active"), purposes.like(asked))
+    return rows_exist(
+        facility, facility.c.client_id == FACILITY, facility.c.state == word("active"), purposes.like(asked)
+    )
 
 
 def for_the_purpose(grant: FromClause) -> ColumnElement[bool]:
@@ -214,70 +212,6 @@ def closes_the_labels(grant: FromClause) -> ColumnElement[bool]:
     )
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class RuleSet:
-    """The rules that together decide: of the study, of a permit (asked of requester and of series), of a refusal."""
-
-    of_study: Sequence[StudyRule] = (only_online, of_a_known_patient)
-    of_permit: Sequence[Rule] = (
-        opens,
-        to_the_facility,
-        to_an_admitted_facility,
-        for_the_purpose,
-        not_in_an_emergency,
-        allows_the_action,
-        in_force,
-    )
-    of_reach: Sequence[Rule] = (
-        of_the_patient,
-        of_the_study,
-        reaches_the_modality,
-        reaches_the_date,
-        reaches_the_labels,
-    )
-    of_refusal: Sequence[Rule] = (
-        closes,
-        of_the_patient,
-        against_the_facility,
-        against_the_purpose,
-        against_the_action,
-        in_force,
-        of_the_study,
-        closes_the_modality,
-        closes_the_date,
-        closes_the_labels,
-    )
-
-
-RULES: Final = RuleSet()
-
-
-def series_visible(rules: RuleSet = RULES) -> ColumnElement[bool]:
-    """Whether a series may be seen: some permit, no refusal."""
-    permit, refusal = consent_grant.alias("permit"), consent_grant.alias("refusal")
-    permits = [_exists(permit, *_all_of(permit, (*rules.of_permit, *rules.of_reach)))]
-    refusals = [_exists(refusal, *_all_of(refusal, rules.of_refusal))]
-    return and_(*(rule() for rule in rules.of_study), or_(false(), *permits), not_(or_(false(), *refusals)))
-
-
-def permitted_patients(rules: RuleSet = RULES) -> Select[tuple[int]]:
-    """Keys of the patients of whom some permit names the requester; a key may come more than once."""
-    permit = consent_grant.alias("permit")
-    return (
-        select(permit.c.patient)
-        .select_from(permit.join(patient, patient.c.id == permit.c.patient))
-        .where(patient.c.state == word("known"), *_all_of(permit, rules.of_permit))
-    )
-
-
-def permit_relied_on(rules: RuleSet = RULES) -> ColumnElement[str | None]:
-    """The consent that opens a series, as `consent_id/version`: of several the first by number, always the same."""
-    permit = consent_grant.alias("permit")
-    name = permit.c.consent_id.concat(word("/")).concat(cast(permit.c.version, Text))
-    found = select(name).where(*_all_of(permit, (*rules.of_permit, *rules.of_reach)))
-    return found.order_by(permit.c.consent_id, permit.c.version).limit(1).scalar_subquery()
-
-
 def of_one_patient() -> ColumnElement[bool]:
     """The staff desk's rule: the studies that are here of the one patient whose file is open."""
     return and_(only_online(), or_(false(), study_patient == PATIENT))
@@ -318,9 +252,6 @@ def still_visible_among(condition: ColumnElement[bool]) -> Select[tuple[int]]:
     return select(series.c.id).select_from(joined).where(series.c.id.in_(SERIES_KEYS), condition)
 
 
-def _all_of(grant: FromClause, rules: Sequence[Rule]) -> list[ColumnElement[bool]]:
-    return [rule(grant) for rule in rules]
-
-
-def _exists(table: FromClause, *conditions: ColumnElement[bool]) -> Exists:
+def rows_exist(table: FromClause, *conditions: ColumnElement[bool]) -> Exists:
+    """Whether some row of `table` meets all conditions; `study` and `series` are those of the statement around it."""
     return select(literal_column("1")).select_from(table).where(*conditions).exists()
