@@ -169,10 +169,16 @@ class Publisher:
             raise LogDamaged(f"The first {head.size} events do not give the tree's root; run `openpriors log verify`.")
 
     def _extended_from(self, size: int, head: Checkpoint) -> bool:
+        """Extend the tiles of `size` leaves to those of `head`; false, and nothing written, when they would not be."""
         if size > head.size:
             return False
+        start = size // WIDTH * WIDTH
         try:
-            self.tiles.extend(size, self._leaves(size // WIDTH * WIDTH, head.size))
+            frontier = self.tiles.frontier(start, size)
+            frontier.extend(self._leaves(start, head.size))
+            if frontier.root() != head.root:
+                return False
+            self.tiles.extend(size, self._leaves(start, head.size))
             return self.tiles.root(head.size) == head.root
         except LogDamaged:
             return False

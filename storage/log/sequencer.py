@@ -95,7 +95,7 @@ def sequence(tx: Connection, at_most: int = AT_MOST) -> Sequenced:
     stuck: list[str] = []
     for waiting in tx.execute(_WAITING).all():
         try:
-            for seq, leaf in _following(tx, waiting, at_most - len(places)):
+            for seq, leaf in _following(tx, waiting, tree.size, at_most - len(places)):
                 places.append({"at_node": waiting.node, "at_seq": seq, "new_leaf": frontier.size})
                 frontier.append(leaf)
         except LogDamaged as damage:
@@ -138,19 +138,23 @@ def _grow(tx: Connection, tree: Tree, frontier: Frontier, places: list[dict[str,
         raise LogDamaged("The tree was moved by another sequencer.")
 
 
-def _following(tx: Connection, waiting: Any, room: int) -> Iterator[tuple[int, bytes]]:
+def _following(tx: Connection, waiting: Any, size: int, room: int) -> Iterator[tuple[int, bytes]]:
     """Give the node's waiting events as (seq, leaf hash), each checked; LogDamaged at the first that is not right."""
     node = waiting.node
     seq = _last_placed(tx, node, waiting.seq)
     chain = FIRST_CHAIN
     if seq:
-        chain = bytes(tx.execute(_LEAF, {"node": node, "seq": seq}).one().chain)
-    for row in tx.execute(_FOLLOWING, {"node": node, "after": seq, "last": waiting.seq, "room": room}).all():
+        last = tx.execute(_LEAF, {"node": node, "seq": seq}).one()
+        if last.leaf >= size:
+            raise LogDamaged(f"Event {seq} of node {node} has a place that the tree does not reach.")
+        chain = bytes(last.chain)
+    rows = tx.execute(_FOLLOWING, {"node": node, "after": seq, "last": waiting.seq, "room": room}).all()
+    if placed := [row.seq for row in rows if row.leaf is not None]:
+        raise LogDamaged(f"Event {placed[0]} of node {node} is in the tree already, before event {seq + 1}.")
+    for row in rows:
         seq += 1
         if row.seq != seq:
             raise LogDamaged(f"Event {seq} of node {node} is missing.")
-        if row.leaf is not None:
-            raise LogDamaged(f"Event {seq} of node {node} is in the tree already, before an event that it follows.")
         body = bytes(row.body)
         leaf = leaf_hash(body)
         chain = _checked_chain(node, seq, body, chained(chain, leaf), bytes(row.chain))

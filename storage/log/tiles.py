@@ -15,7 +15,7 @@ from typing import Final
 
 from storage.log.errors import LogDamaged
 from storage.log.files import make_directories, replace_file
-from storage.log.merkle import HASH_SIZE, Subtree, node_hash, range_root
+from storage.log.merkle import HASH_SIZE, Frontier, Subtree, node_hash, range_root
 
 HEIGHT: Final = 8
 WIDTH: Final = 1 << HEIGHT
@@ -78,6 +78,15 @@ class Tiles:
             return _folded(list(hashes(read(level // HEIGHT, tile, width)[at : at + (HASH_SIZE << height)])))
 
         return root_of
+
+    def frontier(self, start: int, size: int) -> Frontier:
+        """Give the frontier of the first `start` leaves from the tiles of the tree of `size`."""
+        subtree, before, roots = self.subtree(size), 0, []
+        for level in reversed(range(start.bit_length())):
+            if start >> level & 1:
+                roots.append(subtree(level, before >> level))
+                before += 1 << level
+        return Frontier(start, b"".join(roots))
 
     def root(self, size: int) -> bytes:
         """Compute the root of the tree of `size` leaves from its tiles."""

@@ -11,7 +11,7 @@ NOW = 1_790_000_000_000_000
 KINDS = [kind for kind in Kind if kind is not Kind.ERASED]
 
 
-def event(kind: Kind, at: int, rng: random.Random) -> AuditEvent:
+def event(kind: Kind, at: int, request: str, rng: random.Random) -> AuditEvent:
     """An event of a kind with the facts that such events have."""
     patient = f"HOSPITAL|MRN-{rng.randrange(400)}"
     study = f"1.2.826.0.1.3680043.8.498.{rng.randrange(900)}"
@@ -19,7 +19,7 @@ def event(kind: Kind, at: int, rng: random.Random) -> AuditEvent:
     return AuditEvent(
         kind=kind,
         at=NOW + at,
-        request=f"request-{at}",
+        request=request,
         plain=_plain(kind, facility, rng),
         sealed=_sealed(kind, patient, study, rng),
         subjects=_subjects(kind, patient, study, facility),
@@ -29,7 +29,7 @@ def event(kind: Kind, at: int, rng: random.Random) -> AuditEvent:
 def events(count: int, seed: int = 7) -> Iterator[AuditEvent]:
     """Events of all kinds in turn, many times over."""
     rng = random.Random(seed)
-    return (event(KINDS[at % len(KINDS)], at, rng) for at in range(count))
+    return (event(KINDS[at % len(KINDS)], at, f"request-{seed}-{at}", rng) for at in range(count))
 
 
 def _plain(kind: Kind, facility: str, rng: random.Random) -> Mapping[str, Plain]:
