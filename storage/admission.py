@@ -80,6 +80,13 @@ _GROW_STUDY: Final = (
 _REPAIRED: Final = update(instance).where(instance.c.id == bindparam("key")).values(state=ONLINE)
 
 
+_AS_PLANNED: Final = {
+    Standing.NEW: {Standing.NEW},
+    Standing.DUPLICATE: {Standing.DUPLICATE},
+    Standing.REPAIR: {Standing.REPAIR, Standing.DUPLICATE},  # its bytes have been put back meanwhile
+}
+
+
 class CameFirst(Exception):
     """Another process changed what this one had planned on; all is to be judged again."""
 
@@ -134,7 +141,7 @@ def admit(tx: Connection, arrivals: Sequence[Arrival], terms: Terms, holds: Hold
     known = look_up(tx, [arrival.candidate for arrival in arrivals], holds)
     before = {uid: one.key for uid, one in known.instances.items()}
     for arrival in arrivals:
-        if known.judge(arrival.candidate).standing is not arrival.planned:
+        if known.judge(arrival.candidate).standing not in _AS_PLANNED[arrival.planned]:
             raise CameFirst
         if arrival.planned is Standing.NEW and _study_of(known, arrival).fragment != arrival.basis:
             raise CameFirst

@@ -103,6 +103,11 @@ class KnownInstance:
     study_state: str
     held: bool
 
+    @property
+    def promised(self) -> bool:
+        """Whether its bytes are here and will stay: only then may the same instance be answered as stored."""
+        return self.held and self.study_state not in GONE
+
 
 @dataclass(slots=True, kw_only=True)
 class Known:

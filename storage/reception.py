@@ -23,7 +23,7 @@ from storage.scan import scan
 from storage.spool import Spool, Staged
 from storage.unusable import UnusableInstance
 
-FindTwin = Callable[[bytes], KnownInstance | None]
+FindTwin = Callable[[bytes, int], KnownInstance | None]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -96,7 +96,7 @@ class Reception:
     ----------
     spool : where bytes wait
     limits : what an instance may ask of the scanner
-    find_twin : gives the instance that has exactly the bytes of a digest
+    find_twin : gives the instance that has exactly the bytes of a digest and size
     """
 
     def __init__(self, spool: Spool, limits: ScanLimits, find_twin: FindTwin) -> None:
@@ -123,8 +123,8 @@ class Reception:
     def _take(self, taken: Taken, source: Source, delivery: Delivery) -> None:
         content = receive(source, self._spool)
         taken.staged = content.staged
-        twin = self._find_twin(content.checksums.digest)
-        if twin is not None and twin.held:
+        twin = self._find_twin(content.checksums.digest, content.checksums.size_bytes)
+        if twin is not None and twin.promised:
             taken.twin = twin
         else:
             self._examine(taken, content, delivery)

@@ -78,8 +78,10 @@ class Settlement:
         self._keepers = keepers
         self._written: set[bytes] = set()
 
-    def find_twin(self, digest: bytes) -> KnownInstance | None:
-        """The instance that has exactly these bytes."""
+    def find_twin(self, digest: bytes, size_bytes: int) -> KnownInstance | None:
+        """The instance that has exactly these bytes, if they are here."""
+        if not self._archive.holds(digest, size_bytes):
+            return None  # nearly always: one look at a directory spares a query
         return self._database.read(find_by_digest, digest, self._holds)
 
     def attempt(self, batch: Sequence[Taken], delivery: Delivery) -> None:
@@ -151,15 +153,18 @@ class Settlement:
             twin = one.taken.twin
             if twin is not None:
                 found = find_by_digest(tx, twin.digest, self._holds)
-                if found is None or not found.held:
+                if found is None or not found.promised:
                     one.taken.end(Status.FAILED, "The stored copy went away meanwhile; send it again.", 0x0110)
                     raise CameFirst
+
+    def _is_catalogued(self, digest: bytes) -> bool:
+        return self._database.read(find_by_digest, digest, self._holds) is not None
 
     def _drop_losers(self, plan: Iterable[_Planned]) -> None:
         """Bytes that were written among the objects before another process won; quarantine has them now."""
         for one in plan:
             digest = one.taken.candidate.digest if one.taken.candidate else b""
-            if digest in self._written and one.verdict.standing is Standing.CONFLICT and not self.find_twin(digest):
+            if digest in self._written and one.verdict.standing is Standing.CONFLICT and not self._is_catalogued(digest):
                 self._archive.remove(digest)
         self._written.clear()
 
