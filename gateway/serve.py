@@ -28,9 +28,10 @@ from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
 
 from gateway.streaming import CONNECTION
 
-UNSENT_BYTES: Final = 512 << 10
-"""What the kernel may hold of one response beyond what is on its way (TCP_NOTSENT_LOWAT)."""
-TCP_NOTSENT_LOWAT: Final = 25  # Linux; Python's socket module does not name it
+SEND_BUFFER_BYTES: Final = 128 << 10
+"""What the kernel may hold of one response (SO_SNDBUF; Linux doubles it). Small, because a receiver's own buffer, which
+no reset reaches, grows with what is on its way: with 128 KiB a paused receiver held 1.5 to 4 MiB, with the kernel's own
+choice up to 31 MiB. It bounds one connection to about 256 KiB a round trip, which is plenty towards a proxy nearby."""
 RESET: Final = struct.pack("ii", 1, 0)  # SO_LINGER of zero seconds: close with RST, drop what was not sent
 STOP_SIGNALS: Final = (signal.SIGTERM, signal.SIGINT)
 _log = structlog.get_logger()
@@ -247,13 +248,21 @@ class _Server(uvicorn.Server):
                 ClientConnection(transport).abort()
 
 
-def listen(host: str, port: int, *, shared_port: bool = False, backlog: int = 2048) -> socket.socket:
-    """A listening socket, whose connections hold back little that was not sent yet.
+def listen(
+    host: str,
+    port: int,
+    *,
+    shared_port: bool = False,
+    send_buffer_bytes: int = SEND_BUFFER_BYTES,
+    backlog: int = 2048,
+) -> socket.socket:
+    """A listening socket, whose connections hold little that was not received yet.
 
     Parameters
     ----------
     port : 0 takes a free one
     shared_port : let further processes listen on the same port (SO_REUSEPORT); the kernel spreads the connections
+    send_buffer_bytes : SO_SNDBUF, which every connection inherits; 0 leaves it to the kernel
 
     Raises
     ------
@@ -265,8 +274,8 @@ def listen(host: str, port: int, *, shared_port: bool = False, backlog: int = 20
         listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
         if shared_port:
             listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEPORT, 1)
-        with suppress(OSError):  # inherited by every connection on Linux; elsewhere only less exact
-            listener.setsockopt(socket.IPPROTO_TCP, TCP_NOTSENT_LOWAT, UNSENT_BYTES)
+        if send_buffer_bytes:
+            listener.setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, send_buffer_bytes)
         listener.bind(address)
         listener.listen(backlog)
     except OSError:

@@ -269,7 +269,7 @@ def test_a_revoked_download_of_a_slow_client_is_reset(stage: Stage) -> None:
 
 
 def test_a_source_that_is_slow_to_stop_does_not_delay_the_reset(stage: Stage) -> None:
-    with started(stage, "stubborn", "&pieces=18&how=stubborn") as client:
+    with started(stage, "stubborn", "&pieces=17&how=stubborn") as client:
         time.sleep(0.2)
         before = client.count
         stage.cuts["stubborn"].cut_from_thread("consent revoked")
