@@ -22,6 +22,7 @@ from gateway.auth.errors import Reason
 
 TOKEN_LIMIT: Final = 16 * 1024  # characters, looked at before anything is decoded
 TEXT_LIMIT: Final = 512  # characters of any one text that is used
+LATEST_S: Final = 253_402_300_799  # 9999-12-31T23:59:59Z
 _FORM: Final = re.compile(r"([A-Za-z0-9_-]+)\.([A-Za-z0-9_-]+)\.([A-Za-z0-9_-]+)")
 
 
@@ -104,7 +105,7 @@ def parse_object(data: bytes) -> dict[str, object]:
     Unreadable : it is anything else
     """
     try:
-        value = json.loads(data.decode(), object_pairs_hook=_unique, parse_constant=_refuse_constant)
+        value = json.loads(data.decode(), object_pairs_hook=_unique, parse_constant=_refuse, parse_float=_finite)
         if isinstance(value, dict) and b"\\u" in data:
             json.dumps(value, ensure_ascii=False).encode()  # an escaped half of a surrogate pair is no text
     except (ValueError, RecursionError) as error:
@@ -139,9 +140,8 @@ def instant(values: Mapping[str, object], name: str) -> int | None:
     value = values.get(name)
     if value is None and name not in values:
         return None
-    if isinstance(value, bool) or not isinstance(value, int | float) or not math.isfinite(value):
-        raise Unreadable(Reason.CLAIMS)
-    if not 0 <= value <= 253_402_300_799:  # noqa: PLR2004 - 9999-12-31T23:59:59Z
+    # compared as it is: a very large integer has no float, and NaN is in no range
+    if isinstance(value, bool) or not isinstance(value, int | float) or not 0 <= value <= LATEST_S:
         raise Unreadable(Reason.CLAIMS)
     return round(value * 1_000_000)
 
@@ -172,5 +172,12 @@ def _unique(pairs: list[tuple[str, object]]) -> dict[str, object]:
     return found
 
 
-def _refuse_constant(name: str) -> object:
+def _finite(digits: str) -> float:
+    number = float(digits)
+    if not math.isfinite(number):
+        raise ValueError(digits)
+    return number
+
+
+def _refuse(name: str) -> object:
     raise ValueError(name)

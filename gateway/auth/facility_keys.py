@@ -70,11 +70,13 @@ class FacilityKeys:
     ----------
     client : fetches key sets; nothing else may be reached through it
     clock : the present instant
+    fetch_s : how long one fetch may take in all, seconds
     """
 
-    def __init__(self, client: httpx2.AsyncClient, clock: Callable[[], Instant]) -> None:
+    def __init__(self, client: httpx2.AsyncClient, clock: Callable[[], Instant], *, fetch_s: float = FETCH_S) -> None:
         self._client = client
         self._clock = clock
+        self._fetch_s = fetch_s
         self._fetched: dict[str, _Fetched] = {}
         self._locks: dict[str, asyncio.Lock] = {}
 
@@ -121,7 +123,10 @@ class FacilityKeys:
     async def _fetch(self, uri: str) -> tuple[Sequence[RegisteredKey], int]:
         try:
             check_address(uri)
-            async with asyncio.timeout(FETCH_S), self._client.stream("GET", uri, follow_redirects=False) as answer:
+            async with (
+                asyncio.timeout(self._fetch_s),
+                self._client.stream("GET", uri, follow_redirects=False) as answer,
+            ):
                 if (
                     answer.status_code != httpx2.codes.OK
                     or answer.headers.get("Content-Encoding", "identity") != "identity"

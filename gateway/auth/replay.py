@@ -7,8 +7,9 @@ from __future__ import annotations
 
 from typing import Final
 
-from sqlalchemy import Connection, Insert, Table, bindparam, delete, exists, or_, select
+from sqlalchemy import Connection, Table, bindparam, delete, exists, or_, select
 from sqlalchemy.dialects import postgresql, sqlite
+from sqlalchemy.sql.dml import ReturningInsert
 
 from gateway.auth.tables import assertion_used, sign_in_failure, staff_session, token_revoked
 from storage import epoch
@@ -18,10 +19,11 @@ KEPT: Final = 600_000_000  # microseconds beyond the end, so that a node whose c
 _IS_REVOKED = select(exists().where(token_revoked.c.jti == bindparam("which")))
 
 
-def _insert_once(table: Table) -> dict[str, Insert]:
+def _insert_once(table: Table) -> dict[str, ReturningInsert[tuple[str]]]:
+    """A row that is new comes back; one that is there already, or is being written elsewhere, does not."""
     return {
-        "postgresql": postgresql.insert(table).on_conflict_do_nothing(),
-        "sqlite": sqlite.insert(table).on_conflict_do_nothing(),
+        "postgresql": postgresql.insert(table).on_conflict_do_nothing().returning(table.c.jti),
+        "sqlite": sqlite.insert(table).on_conflict_do_nothing().returning(table.c.jti),
     }
 
 
@@ -32,12 +34,12 @@ _REVOKE = _insert_once(token_revoked)
 def use_assertion(tx: Connection, issuer: str, jti: str, expires_at: Instant) -> bool:
     """Use an assertion up; false when it was used before, here or elsewhere."""
     row = {"issuer": issuer, "jti": jti, "expires_at": expires_at}
-    return tx.execute(_USE[tx.dialect.name], row).rowcount == 1
+    return tx.execute(_USE[tx.dialect.name], row).first() is not None
 
 
 def revoke_token(tx: Connection, jti: str, expires_at: Instant) -> bool:
     """End a token before its time, everywhere; false when it had been revoked before."""
-    fresh = tx.execute(_REVOKE[tx.dialect.name], {"jti": jti, "expires_at": expires_at}).rowcount == 1
+    fresh = tx.execute(_REVOKE[tx.dialect.name], {"jti": jti, "expires_at": expires_at}).first() is not None
     if fresh:
         epoch.bump(tx)
     return fresh

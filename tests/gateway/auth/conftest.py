@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-import base64
+import asyncio
 import json
 import secrets
+import ssl
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
 from pathlib import Path
@@ -15,7 +16,6 @@ import pytest
 from argon2 import PasswordHasher
 from fastapi import FastAPI, Request
 from fastapi.responses import JSONResponse
-from joserfc import jws
 from joserfc.jwk import ECKey, RSAKey
 from sqlalchemy import Connection, select
 
@@ -44,6 +44,7 @@ from storage.log.entry import parse
 from storage.log.event import Kind
 from storage.sealing import KeyRing
 from storage.tables import log_event
+from tests.gateway.auth.tokens import sign_by_hand
 
 START = 1_790_000_000_000_000
 PUBLIC_URL = "https://gateway.hospital.example"
@@ -99,19 +100,6 @@ class Partner:
         return sign_by_hand(full, payload, key)
 
 
-def b64(data: bytes) -> str:
-    return base64.urlsafe_b64encode(data).rstrip(b"=").decode()
-
-
-def sign_by_hand(header: dict[str, Any] | bytes, payload: bytes, key: Any, alg: str | None = None) -> str:
-    """A compact JWS of exactly this header and payload, with a genuine signature of `alg`."""
-    raw = header if isinstance(header, bytes) else json.dumps(header).encode()
-    alg = alg or json.loads(raw)["alg"]
-    signing_input = f"{b64(raw)}.{b64(payload)}"
-    signature = jws.JWSRegistry.algorithms[alg].sign(signing_input.encode(), key)
-    return f"{signing_input}.{b64(signature)}"
-
-
 class Gateway:
     """One process of the gateway over a database that others may share."""
 
@@ -125,6 +113,7 @@ class Gateway:
         public_url: str = PUBLIC_URL,
         node: str = "n1",
         smart: tuple[str, ...] = (),
+        fetch_s: float = 5.0,
     ) -> None:
         self.database, self.clock, self.public_url = database, clock, public_url
         data = directory / "data"
@@ -135,7 +124,7 @@ class Gateway:
         self.metadata = Metadata(public_url=public_url, facility_name="This hospital", smart_capabilities=smart)
         self.http = open_client(tls)
         self.refusals = Refusals(self.log, clock)
-        self.facility_keys = FacilityKeys(self.http, clock)
+        self.facility_keys = FacilityKeys(self.http, clock, fetch_s=fetch_s)
         clients = ClientAuthentication(database, self.facility_keys, audience=self.metadata.token_url, clock=clock)
         self.server = AuthorizationServer(
             database=database,
@@ -236,18 +225,24 @@ def partner_keys() -> dict[str, Any]:
     }
 
 
+@pytest.fixture(scope="session")
+def system_tls() -> ssl.SSLContext:
+    """The system's certificate authorities, read once."""
+    return ssl.create_default_context()
+
+
 @pytest.fixture
 def partner(clock: Clock, partner_keys: dict[str, Any]) -> Partner:
     return Partner(clock, partner_keys)
 
 
 @pytest.fixture
-def make_gateway(tmp_path: Path, clock: Clock) -> Callable[..., Any]:
+def make_gateway(tmp_path: Path, clock: Clock, system_tls: ssl.SSLContext) -> Callable[..., Any]:
     """Open a process of the gateway over a database, for as long as the block runs."""
 
     @asynccontextmanager
     async def make(database: Database, **options: Any) -> AsyncIterator[Gateway]:
-        gateway = Gateway(database, tmp_path, clock, **options)
+        gateway = Gateway(database, tmp_path, clock, **{"tls": system_tls, **options})
         try:
             yield gateway
         finally:
@@ -276,6 +271,26 @@ def registered(gateway: Gateway, partner: Partner) -> Facility:
     )
 
 
+class Watcher:
+    """A listener that counts who connects, for addresses that nobody may ask."""
+
+    def __init__(self) -> None:
+        self.connections = 0
+        self.url = ""
+
+    async def _connected(self, _reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        self.connections += 1
+        writer.close()
+
+    @asynccontextmanager
+    async def listening(self) -> AsyncIterator[Watcher]:
+        server = await asyncio.start_server(self._connected, "127.0.0.1", 0)
+        self.url = f"http://127.0.0.1:{server.sockets[0].getsockname()[1]}/jwks.json"
+        async with server:
+            yield self
+
+
 @pytest.fixture
-def by_hand() -> Callable[..., str]:
-    return sign_by_hand
+async def watcher() -> AsyncIterator[Watcher]:
+    async with Watcher().listening() as listening:
+        yield listening
