@@ -74,8 +74,3 @@ class DataSet:
         index = bisect_left(self.elements, (tag,))
         found = self.elements[index] if index < len(self.elements) else None
         return found if found is not None and found.tag == tag else None
-
-
-def tag_text(tag: int) -> str:
-    """A tag as people write it: (gggg,eeee)."""
-    return f"({tag >> 16:04X},{tag & 0xFFFF:04X})"

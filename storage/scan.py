@@ -10,18 +10,19 @@ import enum
 import re
 from dataclasses import dataclass
 
-from storage.elements import DataSet, ScanLimits, tag_text
+from storage.elements import DataSet, ScanLimits
+from storage.file_meta import META_OFFSET, read_file_meta
 from storage.octets import Octets, Source, inflate, open_octets
 from storage.unusable import (
     DirectoryNotInstance,
     IdentityUnusable,
     InstanceTooLarge,
-    Malformed,
     NotDicom,
     TagsOutOfOrder,
     TransferSyntaxUnknown,
+    tag_text,
 )
-from storage.walk import META_END, find_end_of_group, walk
+from storage.walk import META_END, walk
 
 IMPLICIT_LITTLE_ENDIAN = "1.2.840.10008.1.2"
 EXPLICIT_BIG_ENDIAN = "1.2.840.10008.1.2.2"
@@ -50,9 +51,8 @@ IDENTITY_TAGS = frozenset(
 )
 """What access is decided on: an instance that says one of these twice is refused as A900H."""
 
-PREFIX_OFFSET, META_OFFSET = 128, 132
+PREFIX_OFFSET = 128
 UID_LENGTH = 64
-UL_BYTES = 4
 PADDING = b"\0 "  # a NUL by PS3.5 6.2; older devices wrote a space
 _UID = re.compile(rb"(?:0|[1-9][0-9]*)(?:\.(?:0|[1-9][0-9]*))*")
 
@@ -157,7 +157,7 @@ def read_structure(source: Source, *, limits: ScanLimits | None = None) -> Struc
     if octets.size < META_OFFSET or octets.read(PREFIX_OFFSET, 4) != b"DICM":
         raise NotDicom
     preamble = _preamble(octets.read(0, PREFIX_OFFSET))
-    meta, offset = _read_meta(octets, limits)
+    meta, offset = read_file_meta(octets, limits)
     transfer_syntax_uid = _transfer_syntax(octets, meta)
     inflated = _inflated(octets, offset, limits) if transfer_syntax_uid in DEFLATED else None
     data_set = _read_data_set(inflated or octets, 0 if inflated else offset, transfer_syntax_uid, limits)
@@ -176,19 +176,6 @@ def _preamble(octets: bytes) -> Preamble:
     if not octets.strip(b"\0"):
         return Preamble.ZEROS
     return next((kind for magic, kind in _PREAMBLES if octets.startswith(magic)), Preamble.OTHER)
-
-
-def _read_meta(octets: Octets, limits: ScanLimits) -> tuple[DataSet, int]:
-    """The file meta information (PS3.10 7.1), always explicit VR little endian, and the offset behind it."""
-    meta = DataSet([], implicit=False, little_endian=True)
-    end = find_end_of_group(octets, META_OFFSET, 0x0002)
-    walk(octets, meta, first=META_OFFSET, end=end, above=-1, limits=limits)
-    group_length = meta.find(0x00020000)
-    if group_length is not None and group_length.length == UL_BYTES:
-        stated = int.from_bytes(octets.read(group_length.offset, UL_BYTES), "little")
-        if group_length.offset + UL_BYTES + stated != end:
-            raise Malformed("The file meta information is not as long as it says, so that readers would disagree.")
-    return meta, end
 
 
 def _transfer_syntax(octets: Octets, meta: DataSet) -> str:

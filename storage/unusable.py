@@ -20,6 +20,11 @@ from typing import ClassVar
 from storage.errors import StorageError
 
 
+def tag_text(tag: int) -> str:
+    """A tag as people write it: (gggg,eeee)."""
+    return f"({tag >> 16:04X},{tag & 0xFFFF:04X})"
+
+
 class UnusableInstance(StorageError):
     """The bytes are not a DICOM instance that can be kept."""
 
@@ -33,6 +38,17 @@ class NotDicom(UnusableInstance):
 class Malformed(UnusableInstance):
     """The DICOM structure is broken."""
 
+    @classmethod
+    def cut_off(cls, position: int) -> Malformed:
+        """The bytes end before the header of a data element does."""
+        return cls(f"The instance ends inside a data element at byte {position}.")
+
+    @classmethod
+    def bad_length(cls, tag: int, offset: int, *, odd: bool) -> Malformed:
+        """The value at `offset` is longer than what holds it, or else its length is odd (PS3.5 7.1.1)."""
+        wrong = "has an odd length" if odd else "is longer than the bytes that follow"
+        return cls(f"The value of {tag_text(tag)} at byte {offset} {wrong}.")
+
 
 class TagsOutOfOrder(Malformed):
     """A data element stands twice or out of order, so that readers would disagree about its value."""
@@ -40,6 +56,12 @@ class TagsOutOfOrder(Malformed):
     def __init__(self, detail: str | None = None, *, tags: tuple[int, ...] = ()) -> None:
         super().__init__(detail)
         self.tags = tags
+
+    @classmethod
+    def found(cls, previous: int, tag: int, position: int) -> TagsOutOfOrder:
+        """The element at `position` is not above the one before it (PS3.5 7.1)."""
+        again = "stands twice" if tag == previous else f"comes after {tag_text(previous)}"
+        return cls(f"{tag_text(tag)} at byte {position} {again}.", tags=(previous, tag))
 
 
 class OverLimit(UnusableInstance):

@@ -7,28 +7,26 @@ recursing, and refuses whatever two readers could understand in two ways.
 from __future__ import annotations
 
 import struct
-from array import array
 from dataclasses import dataclass, field
 
-from storage.elements import PIXEL_DATA, UNDEFINED, DataSet, Element, Fragments, ScanLimits, tag_text
-from storage.octets import NEAR_BYTES, Octets
-from storage.unusable import Malformed, OverLimit, TagsOutOfOrder
-from storage.value_representation import EXPLICIT, IMPLICIT, OPAQUE, PRIVATE_CREATORS, private_vr, public_vr
+from storage.budget import SHORT_VALUE, Budget
+from storage.elements import PIXEL_DATA, UNDEFINED, DataSet, Element, ScanLimits
+from storage.fragments import HEADER, HEADER_BYTES, ITEM, SEQUENCE_END, read_fragments
+from storage.octets import Octets
+from storage.unusable import Malformed, OverLimit, TagsOutOfOrder, tag_text
+from storage.value_representation import EXPLICIT, IMPLICIT, PRIVATE_CREATORS, private_vr, public_vr
 
-ITEM, ITEM_END, SEQUENCE_END = 0xFFFEE000, 0xFFFEE00D, 0xFFFEE0DD
-DELIMITERS = 0xFFFE  # the group of the three above
+ITEM_END = 0xFFFEE00D
+DELIMITERS = 0xFFFE  # the group of items and delimiters
 META_END = 0x0002FFFF  # up to it lie the groups that no data set has
 
-HEADER_BYTES = 8  # tag and length; with 12 bytes the longest header of an element is at hand
-LONG_HEADER_BYTES = 12
-SHORT_VALUE = 1024  # up to here a value is counted by the limit on elements alone
+LONG_HEADER_BYTES = 12  # the longest header of an element
 KNOWN_UN = 0xFFFF  # a longer value is UN because 16 bits cannot tell its length, so the dictionary is not asked
 CREATOR_LENGTH = 64  # LO: the longest name of a private creator
 
 _EXPLICIT = {True: struct.Struct("<HH2sH").unpack_from, False: struct.Struct(">HH2sH").unpack_from}
 _LENGTH = {True: struct.Struct("<I").unpack_from, False: struct.Struct(">I").unpack_from}
-_IMPLICIT = struct.Struct("<HHI").unpack_from
-_HEADER = {True: _IMPLICIT, False: struct.Struct(">HHI").unpack_from}
+_IMPLICIT = HEADER[True]
 
 
 @dataclass(slots=True)
@@ -40,6 +38,8 @@ class _OpenDataSet:
     undefined: bool
     previous: int = -1
     creators: dict[int, str] = field(default_factory=dict)
+    doubtful: bool = False
+    """Implicit where a reader that looks for itself could see explicit VR."""
 
 
 @dataclass(slots=True)
@@ -62,35 +62,14 @@ def walk(octets: Octets, data_set: DataSet, *, first: int, end: int, above: int,
     Raises Malformed when the structure does not hold together, TagsOutOfOrder for double or descending tags, and
     OverLimit beyond `limits`.
     """
-    _Walk(octets, limits, first).run(_OpenDataSet(data_set, end, undefined=False, previous=above))
-
-
-def find_end_of_group(octets: Octets, position: int, wanted: int) -> int:
-    """The byte offset behind the explicit VR little endian elements of one group, which may be absent.
-
-    Raises Malformed when an element of the group is broken.
-    """
-    while octets.size - position >= HEADER_BYTES:
-        header = octets.read(position, min(LONG_HEADER_BYTES, octets.size - position))
-        group, number, code, length = _EXPLICIT[True](header)
-        if group != wanted:
-            break
-        _, layout = EXPLICIT.get(code, ("", 1))
-        if layout and len(header) < LONG_HEADER_BYTES:
-            raise _truncated(position)
-        offset = position + (LONG_HEADER_BYTES if layout else HEADER_BYTES)
-        position = offset + (_LENGTH[True](header, HEADER_BYTES)[0] if layout else length)
-        if position > octets.size:
-            raise _bad_length(group << 16 | number, offset, odd=False)
-    return position
+    root = _OpenDataSet(data_set, end, undefined=False, previous=above, doubtful=data_set.implicit)
+    _Walk(octets, limits, first).run(root)
 
 
 class _Walk:
     def __init__(self, octets: Octets, limits: ScanLimits, position: int) -> None:
         self.octets, self.limits, self.position = octets, limits, position
-        self.elements_left = limits.elements
-        self.private_left = limits.private_elements
-        self.header_left = limits.header_bytes
+        self.budget = Budget(limits)
 
     def run(self, root: _OpenDataSet) -> None:
         stack: list[_OpenDataSet | _OpenSequence] = [root]
@@ -119,34 +98,34 @@ class _Walk:
         position, end, previous = self.position, level.end, level.previous
         buffer, start = self.octets.window(position)
         reach = start + len(buffer) - LONG_HEADER_BYTES
-        left = self.elements_left
+        left = self.budget.elements_left
         while position < end:
             if end - position < HEADER_BYTES:
-                raise _truncated(position)
+                raise Malformed.cut_off(position)
             if position > reach and reach + LONG_HEADER_BYTES < end:
                 buffer, start = self.octets.window(position)
                 reach = start + len(buffer) - LONG_HEADER_BYTES
             group, number, code, length = unpack(buffer, position - start)
             tag = group << 16 | number
             kind = EXPLICIT.get(code)
+            if group == DELIMITERS:
+                break
             if kind is None:
-                if group == DELIMITERS:
-                    break
                 raise Malformed(f"{tag_text(tag)} at byte {position} has an unknown value representation.")
             if tag <= previous:
-                raise _out_of_order(previous, tag, position)
+                raise TagsOutOfOrder.found(previous, tag, position)
             previous, (vr, layout) = tag, kind
             offset = position + HEADER_BYTES
             left -= 1
             if left < 0:
-                raise OverLimit(f"The instance has more than {self.limits.elements} data elements.")
+                raise self.budget.too_many_elements()
             if layout:
                 if end - position < LONG_HEADER_BYTES:
-                    raise _truncated(position)
+                    raise Malformed.cut_off(position)
                 (length,) = unpack_length(buffer, offset - start)
                 offset += 4
                 if layout > 1 or length == UNDEFINED:
-                    self.position, self.elements_left, level.previous = offset, left, previous
+                    self.position, self.budget.elements_left, level.previous = offset, left, previous
                     opened = self._nested(level, tag, vr, length)
                     if opened is not None:
                         return opened
@@ -154,13 +133,13 @@ class _Walk:
                     continue
             position = offset + length
             if position > end or length & 1:
-                raise _bad_length(tag, offset, odd=position <= end)
+                raise Malformed.bad_length(tag, offset, odd=position <= end)
             if length > SHORT_VALUE:
-                self._weigh(tag, vr, length)
+                self.budget.weigh(tag, vr, length)
             if group & 1:
                 self._private(level, tag, offset, length)
             append(new(Element, (tag, vr, offset, length, None)))
-        self.position, self.elements_left = position, left
+        self.position, self.budget.elements_left = position, left
         self._end_data_set(level)
         return None
 
@@ -170,9 +149,12 @@ class _Walk:
         position, end, previous = self.position, level.end, level.previous
         buffer, start = self.octets.window(position)
         reach = start + len(buffer) - LONG_HEADER_BYTES
+        if level.doubtful and _looks_explicit(buffer[position - start : position - start + HEADER_BYTES]):
+            raise Malformed(f"The element at byte {position} could be read in implicit and in explicit VR.")
+        level.doubtful = False
         while position < end:
             if end - position < HEADER_BYTES:
-                raise _truncated(position)
+                raise Malformed.cut_off(position)
             if position > reach and reach + LONG_HEADER_BYTES < end:
                 buffer, start = self.octets.window(position)
                 reach = start + len(buffer) - LONG_HEADER_BYTES
@@ -181,11 +163,9 @@ class _Walk:
                 break
             tag = group << 16 | number
             if tag <= previous:
-                raise _out_of_order(previous, tag, position)
+                raise TagsOutOfOrder.found(previous, tag, position)
             previous = tag
-            self.elements_left -= 1
-            if self.elements_left < 0:
-                raise OverLimit(f"The instance has more than {self.limits.elements} data elements.")
+            self.budget.take_element()
             vr = IMPLICIT.get(tag) or _unlisted_vr(tag, level.creators)
             offset = position + HEADER_BYTES
             if vr == "SQ" or length == UNDEFINED:
@@ -197,9 +177,9 @@ class _Walk:
                 continue
             position = offset + length
             if position > end or length & 1:
-                raise _bad_length(tag, offset, odd=position <= end)
+                raise Malformed.bad_length(tag, offset, odd=position <= end)
             if length > SHORT_VALUE:
-                self._weigh(tag, vr, length)
+                self.budget.weigh(tag, vr, length)
             if group & 1:
                 self._private(level, tag, offset, length)
             append(new(Element, (tag, vr, offset, length, None)))
@@ -221,8 +201,8 @@ class _Walk:
         offset = self.position
         self.position += length
         if self.position > level.end or length & 1:
-            raise _bad_length(tag, offset, odd=self.position <= level.end)
-        self._weigh(tag, vr, length)
+            raise Malformed.bad_length(tag, offset, odd=self.position <= level.end)
+        self.budget.weigh(tag, vr, length)
         self._note(level, Element(tag, vr, offset, length, None))
         return None
 
@@ -230,7 +210,7 @@ class _Walk:
         offset, undefined = self.position, length == UNDEFINED
         end = level.end if undefined else offset + length
         if end > level.end:
-            raise _bad_length(tag, offset, odd=False)
+            raise Malformed.bad_length(tag, offset, odd=False)
         return _OpenSequence(
             parent=level,
             tag=tag,
@@ -244,11 +224,11 @@ class _Walk:
 
     def _next_item(self, level: _OpenSequence) -> _OpenDataSet | None:
         """The next item of a sequence to be read, or None when the sequence has ended (PS3.5 7.5)."""
-        unpack, position, end = _HEADER[level.little_endian], self.position, level.end
+        unpack, position, end = HEADER[level.little_endian], self.position, level.end
         buffer, start = self.octets.window(position)
         while level.undefined or position != end:
             if end - position < HEADER_BYTES:
-                raise _truncated(position)
+                raise Malformed.cut_off(position)
             if position + HEADER_BYTES > start + len(buffer):
                 buffer, start = self.octets.window(position)
             group, number, length = unpack(buffer, position - start)
@@ -258,7 +238,7 @@ class _Walk:
                 break
             if tag != ITEM:
                 raise Malformed(f"Byte {position - HEADER_BYTES} should begin an item of {tag_text(level.tag)}.")
-            self._count()
+            self.budget.take_element()
             item = DataSet([], level.implicit, level.little_endian)
             level.items.append(item)
             if length:
@@ -272,8 +252,9 @@ class _Walk:
         undefined = length == UNDEFINED
         end = level.end if undefined else self.position + length
         if end > level.end:
-            raise _bad_length(ITEM, self.position, odd=False)
-        return _OpenDataSet(item, end, undefined)
+            raise Malformed.bad_length(ITEM, self.position, odd=False)
+        doubtful = level.implicit and not level.parent.data_set.implicit
+        return _OpenDataSet(item, end, undefined, doubtful=doubtful)
 
     def _end_sequence(self, level: _OpenSequence) -> None:
         length = self.position - level.offset
@@ -287,7 +268,7 @@ class _Walk:
             return
         if level.end - position < HEADER_BYTES:
             raise Malformed("An item of undefined length is never closed.")
-        header = _HEADER[level.data_set.little_endian](self.octets.read(position, HEADER_BYTES))
+        header = HEADER[level.data_set.little_endian](self.octets.read(position, HEADER_BYTES))
         if header != (DELIMITERS, ITEM_END & 0xFFFF, 0):
             raise Malformed(f"The delimiter at byte {position} does not close an item.")
         self.position = position + HEADER_BYTES
@@ -296,33 +277,16 @@ class _Walk:
         """Pixel data in fragments (PS3.5 A.4): an offset table, the fragments, a delimiter."""
         if tag != PIXEL_DATA or vr not in {"OB", "OW", "OB or OW"}:
             raise Malformed(f"{tag_text(tag)} has an undefined length, which only sequences and pixel data may have.")
-        offset, end = self.position, level.end
-        unpack, octets = _HEADER[level.data_set.little_endian], self.octets
-        starts, lengths = array("Q"), array("Q")
-        position, header = offset, (0, 0, 0)
-        buffer, start = octets.window(position)
-        while True:
-            if end - position < HEADER_BYTES:
-                raise Malformed("The encapsulated pixel data is never closed.")
-            if position + HEADER_BYTES > start + len(buffer):
-                far = header[2] > NEAR_BYTES  # a window would read much and be left at once
-                buffer, start = (octets.glance(position, HEADER_BYTES), position) if far else octets.window(position)
-            header = unpack(buffer, position - start)
-            position += HEADER_BYTES
-            if header[:2] != (DELIMITERS, ITEM & 0xFFFF):
-                break
-            if header[2] > end - position or header[2] & 1:
-                raise _bad_length(ITEM, position, odd=header[2] <= end - position)
-            starts.append(position)
-            lengths.append(header[2])
-            position += header[2]
-            if len(starts) > self.limits.fragments:
-                raise OverLimit(f"The pixel data has more than {self.limits.fragments} fragments.")
-        if header != (DELIMITERS, SEQUENCE_END & 0xFFFF, 0) or not starts:
-            raise Malformed(f"The encapsulated pixel data is broken at byte {position - HEADER_BYTES}.")
-        self.position = position
-        fragments = Fragments(starts[0], lengths[0], starts[1:], lengths[1:])
-        self._note(level, Element(tag, "OB" if vr == "OB or OW" else vr, offset, position - offset, fragments))
+        offset = self.position
+        fragments, self.position = read_fragments(
+            self.octets,
+            offset,
+            end=level.end,
+            little_endian=level.data_set.little_endian,
+            limit=self.limits.fragments,
+        )
+        vr = "OB" if vr == "OB or OW" else vr
+        self._note(level, Element(tag, vr, offset, self.position - offset, fragments))
 
     def _note(self, level: _OpenDataSet, element: Element) -> None:
         if element.tag >> 16 & 1:
@@ -331,27 +295,15 @@ class _Walk:
 
     def _private(self, level: _OpenDataSet, tag: int, offset: int, length: int) -> None:
         """Count a private element, and remember the creator if it names one (PS3.5 7.8.1)."""
-        self.private_left -= 1
-        if self.private_left < 0:
-            raise OverLimit(f"The instance has more than {self.limits.private_elements} private data elements.")
+        self.budget.take_private_element()
         if tag & 0xFFFF in PRIVATE_CREATORS and length <= CREATOR_LENGTH:
             creator = self.octets.read(offset, length).decode("latin-1").strip(" \0")
             level.creators[tag >> 16 << 8 | tag & 0xFF] = creator
 
-    def _weigh(self, tag: int, vr: str, length: int) -> None:
-        """Hold a long value against the limits, unless it can be left aside as bulk data."""
-        if vr in OPAQUE or length <= SHORT_VALUE:
-            return
-        self.header_left -= length
-        if length > self.limits.value_bytes:
-            raise OverLimit(f"The value of {tag_text(tag)} has more than {self.limits.value_bytes} bytes.")
-        if self.header_left < 0:
-            raise OverLimit(f"The values outside bulk data have more than {self.limits.header_bytes} bytes.")
 
-    def _count(self) -> None:
-        self.elements_left -= 1
-        if self.elements_left < 0:
-            raise OverLimit(f"The instance has more than {self.limits.elements} data elements.")
+def _looks_explicit(header: bytes) -> bool:
+    """Whether two capitals stand where explicit VR has them: some readers go by them, not by the transfer syntax."""
+    return header[4:6].isalpha() and header[4:6].isupper()
 
 
 def _unlisted_vr(tag: int, creators: dict[int, str]) -> str:
@@ -363,17 +315,3 @@ def _known_vr(tag: int, length: int, creators: dict[int, str]) -> str:
     if tag >> 16 & 1:
         return private_vr(tag, creators.get(tag >> 8, ""))
     return public_vr(tag) if length < KNOWN_UN else "UN"
-
-
-def _truncated(position: int) -> Malformed:
-    return Malformed(f"The instance ends inside a data element at byte {position}.")
-
-
-def _bad_length(tag: int, offset: int, *, odd: bool) -> Malformed:
-    wrong = "has an odd length" if odd else "is longer than the bytes that follow"
-    return Malformed(f"The value of {tag_text(tag)} at byte {offset} {wrong}.")
-
-
-def _out_of_order(previous: int, tag: int, position: int) -> TagsOutOfOrder:
-    again = "stands twice" if tag == previous else f"comes after {tag_text(previous)}"
-    return TagsOutOfOrder(f"{tag_text(tag)} at byte {position} {again}.", tags=(previous, tag))

@@ -219,6 +219,10 @@ def _lengths() -> Iterator[Case]:
     for vr in (b"ZZ", b"\0\0", b"us", b"??", b"OX"):
         yield Case(f"unknown VR {vr!r}", lambda vr=vr: instance(element(ROWS, vr, b"\1\0")), Malformed)
     yield Case("big endian sent as little endian", lambda: part10(data_set(order=">")), Malformed)
+    ambiguous = part10(implicit(0x00080005, b" " * 0x4142) + data_set(), IMPLICIT)
+    yield Case("implicit that looks explicit", lambda: ambiguous, Malformed)
+    unknown = element(REFERENCED_IMAGES, b"UN", item(implicit(0x00081150, b"1" * 0x4142)))
+    yield Case("unknown sequence that looks explicit", lambda: instance(unknown), Malformed)
     yield Case("implicit sent as explicit", lambda: part10(implicit_instance()[-80:]), Malformed)
 
 
@@ -250,6 +254,9 @@ def _sequences() -> Iterator[Case]:
         "sequence delimiter with a length": element(LAST_SEQUENCE, b"SQ", item(), length=UNDEFINED)
         + implicit(0xFFFEE0DD, bytes(8)),
         "sequence delimiter closing an item": open_sequence(LAST_SEQUENCE, item(length=UNDEFINED) + SEQUENCE_END),
+        "item whose length spells a VR": element(
+            LAST_SEQUENCE, b"SQ", item(length=UNDEFINED) + implicit(0xFFFEE00D, length=0x00045355) + bytes(4)
+        ),
         "item outside a sequence": item(),
         "item delimiter outside a sequence": ITEM_END,
         "sequence delimiter outside a sequence": SEQUENCE_END,
