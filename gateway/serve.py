@@ -29,9 +29,12 @@ from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
 from gateway.streaming import CONNECTION
 
 SEND_BUFFER_BYTES: Final = 128 << 10
-"""What the kernel may hold of one response (SO_SNDBUF; Linux doubles it). Small, because a receiver's own buffer, which
-no reset reaches, grows with what is on its way: with 128 KiB a paused receiver held 1.5 to 4 MiB, with the kernel's own
-choice up to 31 MiB. It bounds one connection to about 256 KiB a round trip, which is plenty towards a proxy nearby."""
+"""What the kernel may hold of one response (SO_SNDBUF; Linux doubles it).
+
+Small, because a receiver's own buffer, which no reset reaches, grows with what is on its way. Paused after a fast start,
+a receiver with 32 MiB allowed held 2.6 MiB (median; 4 of 62 above 16, worst 17); with the kernel's own choice 12 of 42
+held more than 16, worst 31. One connection carries about 256 KiB a round trip: plenty towards a proxy nearby.
+"""
 RESET: Final = struct.pack("ii", 1, 0)  # SO_LINGER of zero seconds: close with RST, drop what was not sent
 STOP_SIGNALS: Final = (signal.SIGTERM, signal.SIGINT)
 _log = structlog.get_logger()
