@@ -31,7 +31,7 @@ from gateway.streaming import CONNECTION
 SEND_BUFFER_BYTES: Final = 128 << 10
 """What the kernel may hold of one response (SO_SNDBUF; Linux doubles it).
 
-Small, because a receiver's own buffer, which no reset reaches, grows with what is on its way. Paused after a fast start,
+Small, because a receiver's own buffer, which no reset reaches, grows with what is under way. Paused after a fast start,
 a receiver with 32 MiB allowed held 2.6 MiB (median; 4 of 62 above 16, worst 17); with the kernel's own choice 12 of 42
 held more than 16, worst 31. One connection carries about 256 KiB a round trip: plenty towards a proxy nearby.
 """
