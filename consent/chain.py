@@ -22,7 +22,7 @@ from storage import patients
 from storage.model import Instant
 
 _newer = consent.alias("newer")
-IS_LATEST: Final = ~exists().where(
+_IS_LATEST: Final = ~exists().where(
     _newer.c.consent_id == consent.c.consent_id, _newer.c.version > consent.c.version
 ).correlate(consent)
 _VERSIONS: Final = (
@@ -36,12 +36,12 @@ _HEAD: Final = (
 )
 _OF_PATIENT: Final = (
     select(consent.c.body)
-    .where(consent.c.patient == bindparam("of_patient"), IS_LATEST)
+    .where(consent.c.patient == bindparam("of_patient"), _IS_LATEST)
     .order_by(consent.c.recorded_at.desc(), consent.c.consent_id)
 )
 _RECENT: Final = (
     select(consent.c.body)
-    .where(IS_LATEST)
+    .where(_IS_LATEST)
     .order_by(consent.c.recorded_at.desc(), consent.c.consent_id)
     .limit(bindparam("most"))
     .offset(bindparam("skipped"))
@@ -93,7 +93,6 @@ def append(tx: Connection, version: Consent) -> None:
         "state": version.state.value,
         "body": json.dumps(to_document(version), sort_keys=True),
         "recorded_at": version.recorded_at,
-        "effective_until": version.effective_until,
     }
     try:
         tx.execute(insert(consent), row)

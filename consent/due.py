@@ -1,46 +1,66 @@
-"""What time alone changes: which consents have ended, and when a facility's view may next change."""
+"""What time alone changes: when a facility's view may next change, and which consents have ended.
+
+Each active consent notes its instants; they are forgotten when it is over. A suspended one keeps them, so that it
+expires as well.
+"""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from typing import Any, Final
 
-from sqlalchemy import Column, ColumnElement, Connection, Select, bindparam, func, select
+from sqlalchemy import Boolean, ColumnElement, Connection, Select, bindparam, delete, func, insert, select
 
-from consent.chain import IS_LATEST
-from consent.rules import AT, EVERYBODY, FACILITY, word
-from consent.tables import consent, consent_grant
+from consent.model import ANY, Consent, Effect
+from consent.rules import AT, EVERYBODY, FACILITY
+from consent.tables import consent_time
 from storage.model import Instant
 
-_ENDED_GRANTS: Final = (
-    select(consent_grant.c.consent_id)
-    .where(consent_grant.c.valid_until <= bindparam("by"), consent_grant.c.revoked_at.is_(None))
+_FORGET: Final = delete(consent_time).where(consent_time.c.consent_id == bindparam("of_consent"))
+_ENDED: Final = (
+    select(consent_time.c.consent_id)
+    .where(consent_time.c.ends == bindparam("ending", type_=Boolean), consent_time.c.at <= bindparam("by"))
     .distinct()
     .limit(bindparam("most"))
 )
-_ENDED_SUSPENDED: Final = (
-    select(consent.c.consent_id)
-    .where(consent.c.state == word("suspended"), consent.c.effective_until <= bindparam("by"), IS_LATEST)
-    .limit(bindparam("most"))
-)
+
+
+def note(tx: Connection, version: Consent) -> None:
+    """Remember when this active version ends and, for a refusal that is yet to begin, when it does."""
+    forget(tx, version.consent_id)
+    facilities = (ANY,) if version.any_facility else version.facilities
+    rows = [
+        {"consent_id": version.consent_id, "facility": facility, "at": at, "ends": ends}
+        for facility in facilities
+        for at, ends in _instants(version)
+    ]
+    if rows:
+        tx.execute(insert(consent_time), rows)
+
+
+def forget(tx: Connection, consent_id: str) -> None:
+    """This consent is over: time changes nothing about it any more."""
+    tx.execute(_FORGET, {"of_consent": consent_id})
 
 
 def ended(tx: Connection, at: Instant, limit: int) -> Sequence[str]:
     """The numbers of active or suspended consents that ended by `at`."""
-    asked = {"by": at, "most": limit}
-    found = [row.consent_id for statement in (_ENDED_GRANTS, _ENDED_SUSPENDED) for row in tx.execute(statement, asked)]
-    return list(dict.fromkeys(found))[:limit]
+    return [row.consent_id for row in tx.execute(_ENDED, {"ending": True, "by": at, "most": limit})]
 
 
 def next_times() -> Select[*tuple[Any, ...]]:
-    """The next instants at which a grant ends, or a refusal begins, that names the facility or everybody."""
-    ends = [_next(consent_grant.c.valid_until, named) for named in (FACILITY, EVERYBODY)]
-    refused = consent_grant.c.effect == word("deny")
-    begins = [_next(consent_grant.c.valid_from, named, refused) for named in (FACILITY, EVERYBODY)]
-    return select(*ends, *begins)
+    """The next instants, after `at`, of consents that name the facility and of those that are for everybody."""
+    return select(_next(FACILITY), _next(EVERYBODY))
 
 
-def _next(column: Column[int], named: ColumnElement[str], *more: ColumnElement[bool]) -> ColumnElement[int | None]:
-    """The first instant after `at`, one index seek: hence one facility at a time."""
-    conditions = (consent_grant.c.facility == named, column > AT, consent_grant.c.revoked_at.is_(None), *more)
-    return select(func.min(column)).where(*conditions).scalar_subquery()
+def _next(named: ColumnElement[str]) -> ColumnElement[int | None]:
+    """One index seek: hence one facility at a time."""
+    found = select(func.min(consent_time.c.at)).where(consent_time.c.facility == named, consent_time.c.at > AT)
+    return found.scalar_subquery()
+
+
+def _instants(version: Consent) -> Iterator[tuple[Instant, bool]]:
+    if version.ends:
+        yield version.effective_until, True
+    if version.effect is Effect.DENY and version.effective_from > version.recorded_at:
+        yield version.effective_from, False

@@ -229,8 +229,11 @@ def _record(tx: Connection, log: Record, change: str, consent: Consent, provenan
     if consent.state in (State.PENDING, State.ACTIVE):
         elements.check_complete(consent)
     chain.append(tx, consent)
+    if consent.state in _OVER or consent.state is _MISTAKE:
+        due.forget(tx, consent.consent_id)
     if consent.state is State.ACTIVE:
         chain.open_grants(tx, consent)
+        due.note(tx, consent)
         if consent.effect is Effect.DENY:
             epoch.bump(tx)
     log.append(tx, consent_changed(change, consent, provenance))

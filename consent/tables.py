@@ -31,13 +31,6 @@ consent = Table(
     Column("state", Text, nullable=False),
     Column("body", Text, nullable=False),  # the whole Consent as JSON; what it grants is flattened below
     Column("recorded_at", BigInteger, nullable=False, index=True),
-    Column("effective_until", BigInteger, nullable=False),
-)
-Index(
-    "ix_consent_suspended_effective_until",
-    consent.c.effective_until,
-    sqlite_where=consent.c.state == "suspended",
-    postgresql_where=consent.c.state == "suspended",
 )
 
 consent_grant = Table(
@@ -64,11 +57,18 @@ consent_grant = Table(
     Index("ix_consent_grant_facility_patient", "facility", "patient"),
 )
 
-_live = consent_grant.c.revoked_at.is_(None)
-for _columns in (("facility", "valid_until"), ("facility", "valid_from"), ("valid_until",)):
-    # one seek each: when time alone next changes what a facility may see, and what has ended since
-    _name = f"ix_consent_grant_live_{'_'.join(_columns)}"
-    Index(_name, *(consent_grant.c[_column] for _column in _columns), sqlite_where=_live, postgresql_where=_live)
+consent_time = Table(
+    "consent_time",
+    metadata,
+    # the instants at which time alone changes what a facility may see; gone once the consent is over. Not indexes of
+    # consent_grant: the rules would be planned over them, which costs a thousand times as much
+    Column("consent_id", Text, primary_key=True),
+    Column("facility", Text, primary_key=True),
+    Column("at", BigInteger, primary_key=True),
+    Column("ends", Boolean, nullable=False),  # the consent ends; else a refusal begins
+    Index(None, "facility", "at"),
+    Index(None, "ends", "at"),
+)
 
 signed_form = Table(
     "signed_form",

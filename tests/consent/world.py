@@ -84,11 +84,13 @@ def asks(seed: int, world: World, count: int) -> list[Ask]:
     for number in range(count):
         party = random.choice(admitted) if number % 4 else world.parties[number // 4 % len(world.parties)]
         usual = [purpose for purpose in party.purposes if purpose in ORDINARY]
+        if number % 6 == 5:  # an emergency, from somebody registered for it
+            party, usual = world.parties[number % 3], [Purpose.BTG, Purpose.ETREAT]
         made.append(
             Ask(
                 party=party,
                 believed_affiliated=party.affiliated if number % 7 else not party.affiliated,
-                purpose=random.choice(PURPOSES if number % 5 == 0 else usual),
+                purpose=random.choice(PURPOSES if number % 10 == 9 else usual),
                 action=random.choice([Action.SEARCH, Action.RETRIEVE, EVERY_ACTION, EVERY_ACTION]),
                 at=random.choice(EDGES[2:7]) + random.choice([-1, 0, 0, 1, DAY // 2]),
                 unlabelled_is_ordinary=number % 3 != 0,
@@ -152,10 +154,10 @@ def _add_images(random: Random, world: World, uids: list[str]) -> None:
     names = list(world.keys)
     for uid in uids:
         owner: tuple[str | None, str | None] = random.choice(names) if random.random() < 0.97 else (None, None)
-        date = random.choice(DATES) if random.random() < 0.85 else random.choice(BAD_DATES)
+        date = random.choice(DATES) if random.random() < 0.8 else random.choice(BAD_DATES)
         state = random.choice(("withdrawn", "tombstoned", "purged", "lost")) if random.random() < 0.08 else "online"
         for _ in range(random.choice((1, 1, 2))):
-            modality = random.choice(MODALITIES) if random.random() < 0.85 else random.choice(BAD_MODALITIES)
+            modality = random.choice(MODALITIES) if random.random() < 0.8 else random.choice(BAD_MODALITIES)
             world.images.append(
                 Image(
                     key=len(world.images) + 1,
@@ -303,7 +305,6 @@ def _load_consents(tx: Connection, world: World) -> None:
                     "state": one.state.value,
                     "body": "{}",
                     "recorded_at": one.recorded_at,
-                    "effective_until": one.effective_until,
                 }
             )
             if one.state in (State.DRAFT, State.PENDING):
