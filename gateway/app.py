@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import secrets
 from collections.abc import AsyncIterator, Callable
 from contextlib import AbstractAsyncContextManager, asynccontextmanager
 from dataclasses import dataclass, replace
@@ -32,56 +31,13 @@ from gateway.errors import NotAllowed
 from gateway.jobs import Jobs
 from gateway.parts import Parts
 from gateway.request_context import RequestContext
-from gateway.settings import Settings
 from gateway.transactions import Exchange
-from storage import schema
 from storage.archive.disk import DiskArchive
-from storage.data_directory import open_data_directory
-from storage.database import Database, sqlite_url
 from storage.ingest import Ingest
-from storage.log.audit_log import AuditLog
-from storage.log.presence import Presence
-from storage.model import Custody, Instant
-from storage.sealing import KeyRing
+from storage.model import Custody
 from storage.settlement import IngestPolicy
 
 OVERTIME_S = 3600  # a download begun with a valid token may end after it; its consent is confirmed all the same
-
-
-def open_parts(settings: Settings, clock: Callable[[], Instant]) -> Parts:
-    """Open the data directory and the database that the settings name, making them when they are new.
-
-    Raises
-    ------
-    WrongStore : directory and database do not belong together
-    KeyRefused : the keys are kept where they must not be, or belong to another store
-    """
-    settings.data.mkdir(mode=0o700, parents=True, exist_ok=True)
-    database = Database(settings.database or sqlite_url(settings.data))
-    database.write(schema.install, secrets.token_hex(16))
-    directory = open_data_directory(settings.data, database, object_limit_bytes=settings.object_limit_bytes)
-    keys = KeyRing(settings.key_directory, data_dir=settings.data)
-    presence = Presence(database, settings.data)
-    log = AuditLog(
-        database,
-        keys,
-        settings.data,
-        node=presence.name,
-        process=presence.name,
-        clock=clock,
-        checkpoint_copy=settings.checkpoint_copy,
-    )
-    database.write(log.demand_own_keys)
-    return Parts(
-        settings=settings,
-        clock=clock,
-        database=database,
-        keys=keys,
-        directory=directory,
-        archive=DiskArchive(directory),
-        presence=presence,
-        log=log,
-    )
 
 
 def open_ingest(parts: Parts, custody: Custody) -> Ingest:
@@ -94,7 +50,7 @@ def open_ingest(parts: Parts, custody: Custody) -> Ingest:
     )
     return Ingest(
         database=parts.database,
-        archive=parts.archive,
+        archive=DiskArchive(parts.directory),
         directory=parts.directory,
         append=parts.log.append_many,
         policy=policy,
@@ -140,10 +96,11 @@ def make_gate(parts: Parts, epoch: Callable[[], int]) -> Gate:
 def make_exchange(parts: Parts, gate: Gate, epochs: Epochs, coverage: Coverage) -> Exchange:
     """The transactions of outside facilities."""
     settings = parts.settings
+    archive = DiskArchive(parts.directory)
     return Exchange(
         database=parts.database,
         log=parts.log,
-        archives={parts.archive.archive_id: parts.archive},
+        archives={archive.archive_id: archive},
         authenticator=gate.one,
         epochs=epochs,
         coverage=coverage,

@@ -8,23 +8,26 @@ from __future__ import annotations
 import getpass
 import sys
 import time
+from importlib import import_module
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import typer
 from pydantic import ValidationError
 from sqlalchemy.exc import SQLAlchemyError
 
 from consent.errors import ConsentError
-from gateway import app as composition
 from gateway.auth.errors import AuthError
-from gateway.commands import consent, evidence_log, facility, outside, server, staff, store
 from gateway.commands.output import FAILED, WRONG_INPUT
 from gateway.commands.session import Session
 from gateway.errors import GatewayError
+from gateway.parts import Parts, open_parts
 from gateway.settings import Settings
 from storage.errors import StorageError
 from storage.model import Custody, Instant
+
+if TYPE_CHECKING:
+    from storage.ingest import Ingest
 
 UsageError: Any = typer.BadParameter.__base__  # typer does not export the parent of its errors of usage
 DATA = "--data"
@@ -38,7 +41,15 @@ EXPECTED = (
     SQLAlchemyError,
     OSError,
 )
-FAMILIES = (server, store, facility, staff, consent, outside, evidence_log)
+FAMILIES = {
+    "server": ("serve", "demo"),
+    "store": ("import", "fsck", "quarantine", "retention"),
+    "facility": ("facility",),
+    "staff": ("staff",),
+    "consent": ("consent",),
+    "outside": ("token", "search", "fetch"),
+    "evidence_log": ("log",),
+}
 
 
 def main() -> None:
@@ -58,10 +69,10 @@ def run(arguments: list[str]) -> int:
     session = Session(
         settings=settings,
         clock=clock,
-        open_parts=lambda chosen: composition.open_parts(chosen, clock),
-        open_ingest=composition.open_ingest,
+        open_parts=lambda chosen: open_parts(chosen, clock),
+        open_ingest=_open_ingest,
         custody=lambda job: Custody(job=job, actor=_actor()),
-        run_server=composition.run_server,
+        run_server=_run_server,
         actor=_actor(),
     )
     try:
@@ -77,7 +88,7 @@ def clock() -> Instant:
 
 def _run_command(session: Session, arguments: list[str]) -> int:
     try:
-        status: Any = _app(session)(arguments, standalone_mode=False, prog_name="openpriors")
+        status: Any = _app(session, arguments)(arguments, standalone_mode=False, prog_name="openpriors")
     except typer.Exit as ended:
         return int(ended.exit_code)
     except (KeyboardInterrupt, *EXPECTED) as error:
@@ -100,7 +111,7 @@ def _explain(error: BaseException) -> tuple[str, int]:
     return "stopped.", FAILED
 
 
-def _app(session: Session) -> typer.Typer:
+def _app(session: Session, arguments: list[str]) -> typer.Typer:
     app = typer.Typer(
         help="OpenPriors: earlier imaging studies for outside facilities, as far as the patient's consent allows.",
         no_args_is_help=True,
@@ -109,9 +120,27 @@ def _app(session: Session) -> typer.Typer:
         pretty_exceptions_enable=False,
         epilog=f"{DATA} DIR (or OPENPRIORS_DATA, default ./data) selects the data directory of any command.",
     )
-    for family in FAMILIES:
-        family.add_to(app, session)
+    for module in _families(arguments):
+        import_module(f"gateway.commands.{module}").add_to(app, session)
     return app
+
+
+def _families(arguments: list[str]) -> list[str]:
+    """The modules needed for these arguments: one, where they name a command. A revocation must not wait for codecs."""
+    named = next((argument for argument in arguments if not argument.startswith("-")), None)
+    return [module for module, commands in FAMILIES.items() if named in commands] or list(FAMILIES)
+
+
+def _open_ingest(parts: Parts, custody: Custody) -> Ingest:
+    from gateway.app import open_ingest  # noqa: PLC0415 - reads images, which most commands do not
+
+    return open_ingest(parts, custody)
+
+
+def _run_server(parts: Parts, host: str, port: int) -> None:
+    from gateway.app import run_server  # noqa: PLC0415 - speaks HTTP, which most commands do not
+
+    run_server(parts, host, port)
 
 
 def _take_data(arguments: list[str]) -> tuple[dict[str, Any], list[str]]:

@@ -32,7 +32,7 @@ class Settings(BaseSettings):
     public_url: Annotated[
         str,
         Field(
-            description="Where outsiders reach the gateway; the only source of absolute URLs. Default: where it listens.",
+            description="Where outsiders reach the gateway; the only source of URLs. Default: where it listens.",
             pattern=r"^$|^https?://[^/\s]+(?:/[^/\s]+)*$",
         ),
     ] = ""

@@ -115,10 +115,7 @@ def _add_looks(group: typer.Typer, session: Session) -> None:
             found = database.read(register.list_recent)
         else:
             found = database.read(register.list_for_patient, patient, issuer or session.settings.default_issuer)
-        rows = [
-            [c.consent_id, c.state.value, c.effect.value, _who(c), calendar.last_day(c.effective_until, zone)]
-            for c in found
-        ]
+        rows = [[c.consent_id, c.state.value, c.effect.value, _who(c), _until(c, zone)] for c in found]
         text = (
             list(table(["consent", "state", "effect", "facilities", "until"], rows))
             if rows
@@ -160,6 +157,10 @@ def _keep_form(session: Session, form: Path | None) -> str | None:
         stop(f"the form {form} cannot be read.", status=WRONG_INPUT)
     parts = session.parts
     return parts.database.write(forms.keep, parts.keys.sealer, content, session.clock())
+
+
+def _until(consent: Consent, zone: ZoneInfo) -> str:
+    return "no end" if consent.effective_until >= FOREVER else calendar.last_day(consent.effective_until, zone)
 
 
 def _who(consent: Consent) -> str:

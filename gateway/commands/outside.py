@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated, Any, Protocol
 
 import typer
 
@@ -32,10 +32,18 @@ def _read_key(path: Path) -> dict[str, Any]:
     return key
 
 
+class Connect(Protocol):
+    """How a command reaches the gateway as a facility."""
+
+    def __call__(
+        self, url: str, client_id: str, key: Path, scope: str | None = None, purpose: str | None = None
+    ) -> OutsideClient: ...
+
+
 def add_to(app: typer.Typer, session: Session) -> None:
     """Add the outside facility's commands."""
 
-    def client(
+    def connect(
         url: str, client_id: str, key: Path, scope: str | None = None, purpose: str | None = None
     ) -> OutsideClient:
         def now_s() -> int:
@@ -48,6 +56,12 @@ def add_to(app: typer.Typer, session: Session) -> None:
         except ClientError as error:
             stop(str(error), status=WRONG_INPUT)
 
+    _add_token(app, connect)
+    _add_search(app, connect)
+    _add_fetch(app, connect)
+
+
+def _add_token(app: typer.Typer, connect: Connect) -> None:
     @app.command()
     def token(
         client_id: ClientId,
@@ -59,7 +73,7 @@ def add_to(app: typer.Typer, session: Session) -> None:
     ) -> None:
         """Get an access token for a facility."""
         try:
-            issued = client(url, client_id, key, scope, purpose).token()
+            issued = connect(url, client_id, key, scope, purpose).token()
         except ClientError as error:
             stop(str(error))
         result = {
@@ -67,6 +81,8 @@ def add_to(app: typer.Typer, session: Session) -> None:
         }
         emit(result, as_json=as_json, text=str(issued["access_token"]))
 
+
+def _add_search(app: typer.Typer, connect: Connect) -> None:
     @app.command()
     def search(
         client_id: ClientId,
@@ -94,9 +110,13 @@ def add_to(app: typer.Typer, session: Session) -> None:
             "AccessionNumber": accession,
             "StudyInstanceUID": study,
         }
-        found = _answer(lambda: client(url, client_id, key, None, purpose).search({k: v for k, v in keys.items() if v}))
+        found = _answer(
+            lambda: connect(url, client_id, key, None, purpose).search({k: v for k, v in keys.items() if v})
+        )
         emit(found, as_json=as_json, text=_describe(found))
 
+
+def _add_fetch(app: typer.Typer, connect: Connect) -> None:
     @app.command()
     def fetch(
         study_uid: Annotated[str, typer.Argument(help="Study Instance UID.")],
@@ -108,7 +128,7 @@ def add_to(app: typer.Typer, session: Session) -> None:
         as_json: AsJson = False,
     ) -> None:
         """Download a study as stored; run again, it goes on where it stopped."""
-        outside = client(url, client_id, key, None, purpose)
+        outside = connect(url, client_id, key, None, purpose)
         with progress("instances", quiet=as_json) as advance:
 
             def show(done: int, total: int, size: int) -> None:

@@ -5,12 +5,15 @@ from __future__ import annotations
 import secrets
 from collections.abc import Callable
 from dataclasses import dataclass, field
+from typing import TYPE_CHECKING
 
 from consent.model import Provenance
 from gateway.parts import Parts
 from gateway.settings import Settings
-from storage.ingest import Ingest
 from storage.model import Custody, Instant
+
+if TYPE_CHECKING:
+    from storage.ingest import Ingest
 
 
 @dataclass(slots=True, kw_only=True)

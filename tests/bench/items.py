@@ -111,7 +111,7 @@ def metadata(bench: Bench, profile: Profile, coding: str) -> Item:
         title=title,
         unit="s",
         target=30,
-        record=Record.EACH,
+        record=Record.SERIES,
         measure=measure,
         modes=True,
     )
