@@ -16,7 +16,8 @@ from gateway.pages.visible_text import shown
 
 HERE: Final = Path(__file__).parent
 SHEET: Final = (HERE / "static" / "openpriors.css").read_bytes()
-SHEET_VERSION: Final = sha256(SHEET).hexdigest()[:12]
+ICON: Final = (HERE / "static" / "openpriors.svg").read_bytes()
+VERSION: Final = sha256(SHEET + ICON).hexdigest()[:12]
 POLICY: Final = (
     "default-src 'none'; style-src 'self'; img-src 'self'; form-action 'self'; frame-ancestors 'none'; base-uri 'none'"
 )
@@ -54,7 +55,7 @@ class Pages:
         self._environment.filters.update(
             shown=shown, day=wording.day, person=wording.person_name, study=wording.study_title
         )
-        self._environment.globals.update(base=self.base, facility_name=facility_name, sheet=SHEET_VERSION)
+        self._environment.globals.update(base=self.base, facility_name=facility_name, version=VERSION)
 
     def page(
         self,
@@ -84,6 +85,16 @@ class Pages:
 
 
 def style_sheet() -> Response:
-    """The sheet of every page, under an address that changes with it."""
-    lasting = {**HEADERS, "Cache-Control": "public, max-age=31536000, immutable"}
-    return Response(SHEET, media_type="text/css", headers=lasting)
+    """The sheet of every page."""
+    return _lasting(SHEET, "text/css")
+
+
+def icon() -> Response:
+    """The icon of every page."""
+    return _lasting(ICON, "image/svg+xml")
+
+
+def _lasting(content: bytes, media_type: str) -> Response:
+    """What pages name with its version: the address changes when the content does."""
+    caching = {"Cache-Control": "public, max-age=31536000, immutable"}
+    return Response(content, media_type=media_type, headers={**HEADERS, **caching})

@@ -17,7 +17,7 @@ from gateway.errors import BadRequest
 from gateway.pages.door import Door, Staff
 from gateway.pages.page_form import PageForm
 from gateway.pages.page_route import page_route
-from gateway.pages.rendering import Pages, style_sheet
+from gateway.pages.rendering import Pages, icon, style_sheet
 from gateway.pages.views import Views
 from gateway.pages.wish_form import read_wish
 from gateway.problems import status_of
@@ -45,6 +45,7 @@ def router(desk: Desk, door: Door, settings: Settings) -> APIRouter:
     _add_search(routes, desk, door, views)
     _add_file(routes, desk, door, views)
     routes.add_api_route("/static/openpriors.css", style_sheet, methods=["GET", "HEAD"])
+    routes.add_api_route("/static/openpriors.svg", icon, methods=["GET", "HEAD"])
     return routes
 
 
@@ -97,6 +98,13 @@ def _add_file(routes: APIRouter, desk: Desk, door: Door, views: Views) -> None:
     @routes.get("/patients/{key}")
     async def patient(request: Request, key: Key, done: str = "") -> Response:
         return await views.patient(await door.admit(request), key, message=DONE.get(done, ""))
+
+    @routes.get("/patients/{key}/consents")
+    @routes.get("/patients/{key}/consents/{consent_id}/revoke")
+    async def back(request: Request, key: Key) -> Response:
+        """Where a form was shown again; its address alone shows the file."""
+        await door.admit(request)
+        return views.pages.onwards(f"/patients/{key}")
 
     @routes.post("/patients/{key}/consents")
     async def grant(request: Request, key: Key) -> Response:

@@ -64,7 +64,7 @@ def person_name(text: str) -> str:
 
 def day(text: str) -> str:
     """A DA as YYYY-MM-DD; what is no date stays as it is."""
-    if len(text) != DATE_LENGTH or not text.isdigit():
+    if len(text) != DATE_LENGTH or not (text.isascii() and text.isdigit()):
         return text
     return f"{text[:4]}-{text[4:6]}-{text[6:]}"
 
