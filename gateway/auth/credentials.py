@@ -62,5 +62,7 @@ def _cookies(header: bytes, name: bytes) -> list[bytes]:
 
 
 def _names_token(query: bytes) -> bool:
+    if b"%" not in query and _TOKEN_NAME not in query.lower():
+        return False
     names = (pair.partition(b"=")[0] for pair in re.split(rb"[&;]", query))
-    return any(unquote_to_bytes(name.replace(b"+", b" ")).strip().lower() == _TOKEN_NAME for name in names)
+    return any(unquote_to_bytes(name).strip().lower() == _TOKEN_NAME for name in names)

@@ -63,7 +63,7 @@ class SignIn:
         SignInBusy : too many people are signing in at this moment
         """
         began = time.monotonic()
-        address = normal_email(email)[:EMAIL_LIMIT]
+        address = normal_email(email)[:EMAIL_LIMIT] if email.isprintable() else ""  # which is nobody's
         account = await self._check(address, password, request)
         if account is None:
             await until_beat(began, self._beat_s)

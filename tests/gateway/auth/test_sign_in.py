@@ -160,6 +160,16 @@ async def test_wrong_address_wrong_password_and_too_many_tries_are_told_alike(ga
     assert counted == {"sign-in.unknown-staff": TRIES, "sign-in.too-many": 2 + 2 + 1}
 
 
+async def test_whatever_is_typed_gets_the_same_answer(gateway_on_both) -> None:
+    add(gateway_on_both)
+    typed = ("", "\x00", f"{EMAIL}\x00", "\u202e" + EMAIL, "x" * 100_000, "ﬀ" * 300, "' OR 1=1 --")
+    for email, password in ((each, PASSWORD) for each in typed):
+        with pytest.raises(SignInRefused):
+            await gateway_on_both.sign_in.sign_in(email, password, request="r")
+    with pytest.raises(SignInRefused):
+        await gateway_on_both.sign_in.sign_in(EMAIL, PASSWORD + "\x00" * 100_000, request="r")
+
+
 async def test_tries_are_forgotten_after_a_while_or_a_success(gateway_on_both) -> None:
     gateway = gateway_on_both
     add(gateway)
