@@ -37,7 +37,8 @@ class Connect(Protocol):
 
     def __call__(
         self, url: str, client_id: str, key: Path, scope: str | None = None, purpose: str | None = None
-    ) -> OutsideClient: ...
+    ) -> OutsideClient:
+        """The client of that facility; ends the command with one line when the key cannot be used."""
 
 
 def add_to(app: typer.Typer, session: Session) -> None:
