@@ -10,12 +10,14 @@ import datetime as dt
 import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import Final
+from typing import Any, Final
+
+import orjson
 
 from storage import bulk
 from storage.attributes import locate_bulk, values_of
-from storage.dicom_json import encode_lines
-from storage.fragment import series_fragment, study_fragment
+from storage.dicom_json import BASE_MARK, encode_lines
+from storage.fragment import ABSENT_LENGTH, TAG, series_fragment, study_fragment
 from storage.frames import frame_table
 from storage.octets import Source
 from storage.person_name import name_key
@@ -31,8 +33,7 @@ PATIENT_BIRTH_DATE, PATIENT_SEX = (0x00100030,), (0x00100040,)
 ISSUER_UNIVERSAL_ENTITY_ID = (0x00100024, 0x00400032)  # IssuerOfPatientIDQualifiersSequence, UniversalEntityID
 SERIES_NUMBER, SERIES_DESCRIPTION = (0x00200011,), (0x0008103E,)
 PPS_START_DATE, PPS_START_TIME = (0x00400244,), (0x00400245,)
-SCHEDULED_PROCEDURE_STEP_ID = (0x00400275, 0x00400009)  # inside RequestAttributesSequence
-REQUESTED_PROCEDURE_ID = (0x00400275, 0x00401001)
+REQUEST_ATTRIBUTES_SEQUENCE = b"00400275"
 INSTANCE_NUMBER, NUMBER_OF_FRAMES = (0x00200013,), (0x00280008,)
 ROWS, COLUMNS, BITS_ALLOCATED = (0x00280010,), (0x00280011,), (0x00280100,)
 
@@ -40,8 +41,7 @@ PATHS: Final = (
     *(MODALITY, STUDY_DATE, STUDY_TIME, ACCESSION_NUMBER, REFERRING_PHYSICIAN_NAME, STUDY_DESCRIPTION, STUDY_ID),
     *(TIMEZONE_OFFSET_FROM_UTC, PATIENT_NAME, PATIENT_ID, ISSUER_OF_PATIENT_ID, PATIENT_BIRTH_DATE, PATIENT_SEX),
     *(ISSUER_UNIVERSAL_ENTITY_ID, SERIES_NUMBER, SERIES_DESCRIPTION, PPS_START_DATE, PPS_START_TIME),
-    *(SCHEDULED_PROCEDURE_STEP_ID, REQUESTED_PROCEDURE_ID, INSTANCE_NUMBER, NUMBER_OF_FRAMES),
-    *(ROWS, COLUMNS, BITS_ALLOCATED),
+    *(INSTANCE_NUMBER, NUMBER_OF_FRAMES, ROWS, COLUMNS, BITS_ALLOCATED),
 )
 
 LONGEST_TEXT: Final = 400  # characters of an indexed text: no VR of these has more than 324, and an index page holds it
@@ -87,7 +87,7 @@ def index(scanned: Scanned, source: Source, default_issuer: str) -> Indexed:
         sop_class_uid=scanned.sop_class_uid,
         study=_study_columns(values, default_issuer),
         series=_series_columns(values),
-        requests=_requests(values),
+        requests=_requests(lines),
         instance=_instance_columns(scanned, source, values, lines),
         lines=lines,
         study_fragment=study_fragment(lines),
@@ -158,13 +158,20 @@ def _series_columns(values: Values) -> dict[str, Column]:
     }
 
 
-def _requests(values: Values) -> list[tuple[str | None, str | None]]:
+def _requests(lines: Sequence[bytes]) -> list[tuple[str | None, str | None]]:
     """Scheduled procedure step and requested procedure of each item of the request attributes."""
-    steps = [_short(text) for text in values[SCHEDULED_PROCEDURE_STEP_ID]]
-    procedures = [_short(text) for text in values[REQUESTED_PROCEDURE_ID]]
-    if len(steps) != len(procedures):  # some items lack one of them, and which ones is not known here
-        steps, procedures = [*steps, *[None] * len(procedures)], [*[None] * len(steps), *procedures]
-    return [pair for pair in dict.fromkeys(zip(steps, procedures, strict=True)) if any(pair)]
+    line = next((line for line in lines if line[TAG] == REQUEST_ATTRIBUTES_SEQUENCE), None)
+    if line is None:
+        return []
+    items = orjson.loads(line[ABSENT_LENGTH:].replace(BASE_MARK, b"")).get("Value", [])
+    pairs = [(_text_in(one, "00400009"), _text_in(one, "00401001")) for one in items]
+    return [pair for pair in dict.fromkeys(pairs) if any(pair)]
+
+
+def _text_in(one: Any, tag: str) -> str | None:
+    """The one text of an attribute of an item."""
+    values = one.get(tag, {}).get("Value", [])
+    return _short(values[0]) if len(values) == 1 and isinstance(values[0], str) else None
 
 
 def _instance_columns(scanned: Scanned, source: Source, values: Values, lines: Sequence[bytes]) -> dict[str, Column]:
