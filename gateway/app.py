@@ -11,6 +11,9 @@ from urllib.parse import urlsplit
 from zoneinfo import ZoneInfo
 
 from fastapi import FastAPI
+from starlette.applications import Starlette
+from starlette.routing import Mount
+from starlette.types import ASGIApp
 
 import gateway.auth.tables  # noqa: F401 - the metadata must know every table
 from gateway import health, log_routes, problems, serve
@@ -30,7 +33,7 @@ from gateway.epochs import Epochs
 from gateway.errors import NotAllowed
 from gateway.jobs import Jobs
 from gateway.parts import Parts
-from gateway.request_context import RequestContext
+from gateway.request_context import ByPath, RequestContext
 from gateway.transactions import Exchange
 from storage.archive.disk import DiskArchive
 from storage.ingest import Ingest
@@ -110,7 +113,7 @@ def make_exchange(parts: Parts, gate: Gate, epochs: Epochs, coverage: Coverage) 
     )
 
 
-def make_app(parts: Parts) -> FastAPI:
+def make_app(parts: Parts) -> ASGIApp:
     """The gateway over opened parts."""
     settings = parts.settings
     beat_s = settings.refusal_beat_ms / 1000
@@ -119,6 +122,7 @@ def make_app(parts: Parts) -> FastAPI:
     coverage = Coverage(record=parts.log.record, clock=parts.clock)
     gate = make_gate(parts, lambda: epochs.current)
     exchange = make_exchange(parts, gate, epochs, coverage)
+    prefix = urlsplit(settings.public_url).path
     app = FastAPI(
         title="OpenPriors",
         openapi_url=None,
@@ -128,16 +132,18 @@ def make_app(parts: Parts) -> FastAPI:
         lifespan=_lifespan(epochs, coverage, Jobs(parts, gate.refusals)),
     )
     for router in (
-        qido.router(exchange, settings),
-        wado.router(exchange, settings),
         oauth.router(gate.server, gate.tokens, gate.metadata, gate.refusals, beat_s=beat_s),
         log_routes.router(settings.data / "log"),
         health.router(parts.database),
     ):
-        app.include_router(router, prefix=urlsplit(settings.public_url).path)
-    problems.install(app, beat_s=beat_s, challenge=gate.metadata.challenge())
-    app.add_middleware(RequestContext)
-    return app
+        app.include_router(router, prefix=prefix)
+    # frames and searches are asked for by the thousand: they skip what FastAPI does around a route
+    dicomweb = Starlette(
+        routes=[Mount(prefix, routes=[*wado.routes(exchange, settings), *qido.routes(exchange, settings)])]
+    )
+    for part in (app, dicomweb):
+        problems.install(part, beat_s=beat_s, challenge=gate.metadata.challenge())
+    return RequestContext(ByPath(app, {f"{prefix}/dicom-web": dicomweb}))
 
 
 def _lifespan(epochs: Epochs, coverage: Coverage, jobs: Jobs) -> Callable[[FastAPI], AbstractAsyncContextManager[None]]:

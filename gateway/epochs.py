@@ -58,6 +58,7 @@ class Epochs:
         self._confirmed = time.monotonic()
         self._task: asyncio.Task[None] | None = None
         self.current = 0
+        self._glance = epoch.open_glance(database)
 
     async def start(self) -> None:
         """Read the epoch, then keep reading it."""
@@ -71,6 +72,12 @@ class Epochs:
             with suppress(asyncio.CancelledError):
                 await self._task
         self._cut_all("the gateway is stopping")
+
+    async def confirmed(self) -> int:
+        """The epoch as the database has it at this moment."""
+        if self._glance is not None:
+            return self._glance()
+        return await self._database.fetch(epoch.current)
 
     @contextmanager
     def watching(self, decision: Decision, series: frozenset[int], cut: Cut) -> Iterator[None]:

@@ -9,9 +9,10 @@ from __future__ import annotations
 from typing import Final
 
 import structlog
-from fastapi import FastAPI, Request
+from fastapi import Request
 from fastapi.exceptions import RequestValidationError
 from fastapi.responses import JSONResponse, Response
+from starlette.applications import Starlette
 from starlette.exceptions import HTTPException
 
 from consent.errors import ChangedMeanwhile, ConsentError, NotInThatState, UnknownConsent, UnknownFacility
@@ -93,7 +94,7 @@ def problem(status: int, detail: str, *, headers: dict[str, str] | None = None) 
     )
 
 
-def install(app: FastAPI, *, beat_s: float, challenge: str) -> None:
+def install(app: Starlette, *, beat_s: float, challenge: str) -> None:
     """Answer every error of `app` from the table. `challenge` is the WWW-Authenticate value of a 401 (RFC 6750 3)."""
 
     async def known(request: Request, error: Exception) -> Response:

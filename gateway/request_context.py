@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import secrets
 import time
+from collections.abc import Mapping
 
 from starlette.datastructures import MutableHeaders
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
@@ -32,3 +33,17 @@ class RequestContext:
             await send(message)
 
         await self._app(scope, receive, send_with_id)
+
+
+class ByPath:
+    """Hands a request to the application of its path's beginning; everything else, the lifespan too, to the first."""
+
+    def __init__(self, first: ASGIApp, others: Mapping[str, ASGIApp]) -> None:
+        self._first = first
+        self._others = tuple(others.items())
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Pass the request on."""
+        path = scope.get("path", "")
+        chosen = next((app for start, app in self._others if path.startswith(start)), self._first)
+        await chosen(scope, receive, send)

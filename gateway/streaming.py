@@ -19,7 +19,7 @@ from __future__ import annotations
 
 import asyncio
 import threading
-from collections.abc import AsyncIterator, Awaitable, Callable, Coroutine, Iterator, Mapping
+from collections.abc import AsyncIterator, Awaitable, Callable, Coroutine, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager, nullcontext, suppress
 from dataclasses import dataclass
 from typing import Any, Final, Literal, Protocol, TypeAlias, TypeVar
@@ -164,6 +164,31 @@ class StreamedResponse(Response):
         await _whatever_happens(self.on_end(flow.end()))
         if error is not None:
             raise error
+
+
+class WholeResponse(Response):
+    """A small response whose pieces have all been read and checked: handed over at once, so nothing is left to cut.
+
+    What it holds stays far below the bytes that may still drain after a revocation (law 8).
+    """
+
+    def __init__(self, pieces: Sequence[Piece], *, on_end: OnEnd, headers: Mapping[str, str], media_type: str) -> None:
+        self.status_code = 200
+        self.media_type = media_type
+        self.background = None
+        self.init_headers(headers)
+        self._pieces = pieces
+        self._on_end = on_end
+
+    async def __call__(self, scope: Scope, _receive: Receive, send: Send) -> None:
+        """Send it (ASGI 3)."""
+        sent = 0
+        await send({"type": "http.response.start", "status": self.status_code, "headers": self.raw_headers})
+        for piece in self._pieces if scope["method"] != "HEAD" else ():
+            await send({"type": "http.response.body", "body": piece, "more_body": True})
+            sent += len(piece)
+        await send({"type": "http.response.body", "body": b"", "more_body": False})
+        await _whatever_happens(self._on_end(StreamEnd(outcome="complete", bytes_sent=sent)))
 
 
 class _Flow:

@@ -14,11 +14,12 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
+from sqlalchemy import Connection
 from starlette.requests import Request
 
-from consent.decide import decide
+from consent.decide import decide, next_change
 from consent.model import Action, Decision
 from consent.parties import READ_SCOPE
 from gateway import events
@@ -28,8 +29,9 @@ from gateway.call import Call
 from gateway.coverage import Cover, Coverage, Progress
 from gateway.epochs import Epochs
 from gateway.errors import NotAllowed, NotAvailable, PartHidden
+from gateway.remembered import Finding, Remembered
 from gateway.streaming import Cut, StreamEnd
-from storage import catalog
+from storage import catalog, epoch
 from storage.archive import Archive
 from storage.database import Database
 from storage.errors import ObjectCorrupt, ObjectMissing
@@ -59,6 +61,7 @@ class Exchange:
         self.authenticator = authenticator
         self.epochs = epochs
         self.coverage = coverage
+        self.remembered = Remembered(clock)
         self.clock = clock
         self.beat_s = beat_s
         self.unlabelled_is_ordinary = unlabelled_is_ordinary
@@ -97,11 +100,17 @@ class Exchange:
         PartHidden : a study of which the requester sees a part
         ObjectMissing, ObjectCorrupt : a visible instance cannot be sent, so nothing is
         """
-        decision = self._decide(call, Action.RETRIEVE)
-        located = await self.database.fetch(catalog.locate_instances, target, decision.visible, with_frames=with_frames)
-        await self._refuse_unless_whole(call, decision, target, located)
-        self._check_present(located.instances)
-        return Retrieval(exchange=self, call=call, decision=decision, target=target, located=located)
+        key = (call.requester.credential, target, with_frames)
+        finding = self.remembered.find(key, await self.epochs.confirmed())
+        if finding is None:
+            decision = self._decide(call, Action.RETRIEVE)
+            finding = await self.database.fetch(_find, target, decision, with_frames=with_frames)
+            await self._refuse_unless_whole(call, decision, target, finding.located)
+            if target.sop_instance_uid is not None:
+                self.remembered.keep(key, finding)
+        self._check_present(finding.located.instances)
+        decision = replace(finding.decision, at=self.clock())
+        return Retrieval(exchange=self, call=call, decision=decision, target=target, located=finding.located)
 
     async def describe(self, call: Call, target: Target) -> Retrieval:
         """The series of a study, or one series, for their metadata (PS3.18 10.4.1.1.5); raises as `retrieve`."""
@@ -130,6 +139,14 @@ class Exchange:
             raise ObjectMissing
         for archive_id, archive in self.archives.items():
             archive.check_present([ref for ref in instances if ref.archive_id == archive_id])
+
+
+def _find(tx: Connection, target: Target, decision: Decision, *, with_frames: bool) -> Finding:
+    # the epoch is read first: a change after it moves the epoch, and the finding is not used again
+    seen = epoch.current(tx)
+    located = catalog.locate_instances(tx, target, decision.visible, with_frames=with_frames)
+    until = next_change(tx, decision, decision.at)
+    return Finding(decision=decision, located=located, epoch=seen, until=until)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -13,7 +13,7 @@ import threading
 from collections.abc import Callable
 from concurrent.futures import Future, ThreadPoolExecutor
 from pathlib import Path
-from typing import Concatenate, Final, ParamSpec, TypeVar
+from typing import Any, Concatenate, Final, ParamSpec, TypeVar
 
 import pysqlite3.dbapi2 as bundled_sqlite
 import sqlalchemy as sa
@@ -49,6 +49,7 @@ class Database:
         self._writer = threading.Thread(target=self._write_until_closed, name="writer", daemon=True)
         self._started = threading.Lock()
         self._closed = False
+        self._held: list[sa.PoolProxiedConnection] = []
 
     def read(self, work: Callable[Concatenate[Connection, P], T], *args: P.args, **kwargs: P.kwargs) -> T:
         """Run `work` in a reading transaction on this thread."""
@@ -59,6 +60,12 @@ class Database:
         """Run `work` in a reading transaction on a reader thread."""
         loop = asyncio.get_running_loop()
         return await loop.run_in_executor(self._readers, lambda: self.read(work, *args, **kwargs))
+
+    def open_cursor(self) -> Any:
+        """A reading cursor of the SQLite driver, on a connection of its own, for what cannot wait for a thread."""
+        connection = self._read_engine.raw_connection()
+        self._held.append(connection)
+        return connection.cursor()
 
     def submit(self, work: Callable[Concatenate[Connection, P], T], *args: P.args, **kwargs: P.kwargs) -> Future[T]:
         """Queue `work` for the writer; the future has its result once the commit is durable.
@@ -92,6 +99,8 @@ class Database:
             self._queue.put(None)
             self._writer.join()
         self._readers.shutdown()
+        for connection in self._held:
+            connection.close()
         self._read_engine.dispose()
         self._write_engine.dispose()
 

@@ -13,8 +13,9 @@ from collections.abc import Awaitable, Callable, Sequence
 from typing import Final
 
 import orjson
-from fastapi import APIRouter, Request
-from fastapi.responses import Response
+from starlette.requests import Request
+from starlette.responses import Response
+from starlette.routing import Route
 
 from gateway.dicomweb.accept import Offer, negotiate
 from gateway.dicomweb.query_string import Search, parse
@@ -48,9 +49,8 @@ _UID = re.compile(r"[0-9]+(?:\.[0-9]+)*", re.ASCII).fullmatch
 _UID_LENGTH: Final = 64
 
 
-def router(exchange: Exchange, settings: Settings) -> APIRouter:
+def routes(exchange: Exchange, settings: Settings) -> list[Route]:
     """The search routes."""
-    routes = APIRouter()
 
     def searching(level: Level) -> Callable[[Request], Awaitable[Response]]:
         async def search(request: Request) -> Response:
@@ -62,9 +62,7 @@ def router(exchange: Exchange, settings: Settings) -> APIRouter:
 
         return search
 
-    for path, level in RESOURCES:
-        routes.add_api_route(path, searching(level), methods=["GET", "HEAD"], response_class=Response)
-    return routes
+    return [Route(path, searching(level), methods=["GET", "HEAD"]) for path, level in RESOURCES]
 
 
 def asked_of(request: Request, level: Level, maximum: int) -> Search:

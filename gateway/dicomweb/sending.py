@@ -9,7 +9,7 @@ import structlog
 from fastapi.responses import Response
 
 from gateway.coverage import Progress
-from gateway.streaming import Piece, StreamedResponse, StreamEnd
+from gateway.streaming import Piece, StreamedResponse, StreamEnd, WholeResponse
 from gateway.transactions import Retrieval
 from storage.errors import NotDurable
 
@@ -18,6 +18,8 @@ PRIVATE: Final = {
     "Vary": "Authorization, Accept, Accept-Encoding",
     "X-Content-Type-Options": "nosniff",
 }
+SMALL_BYTES: Final = 1 << 20
+"""Up to this length an answer is read whole before it begins."""
 _log = structlog.get_logger()
 
 
@@ -47,10 +49,13 @@ async def send(
             _log.error("outcome.not-durable", request=retrieval.call.request)
 
     sized = {"Content-Length": str(length)} if length is not None else {}
-    return StreamedResponse(
-        pieces(record.progress),
-        on_end=ended,
-        watch=retrieval.watched,
-        headers={**PRIVATE, **sized, **(headers or {})},
-        media_type=media_type,
-    )
+    fields = {**PRIVATE, **sized, **(headers or {})}
+    if length is None or length > SMALL_BYTES:
+        body = pieces(record.progress)
+        return StreamedResponse(body, on_end=ended, watch=retrieval.watched, headers=fields, media_type=media_type)
+    try:
+        whole = [piece async for piece in pieces(record.progress)]
+    except BaseException:
+        await ended(StreamEnd(outcome="error", bytes_sent=0))
+        raise
+    return WholeResponse(whole, on_end=ended, headers=fields, media_type=media_type)

@@ -5,8 +5,9 @@ from __future__ import annotations
 import re
 from typing import Final
 
-from fastapi import APIRouter, Request
-from fastapi.responses import Response
+from starlette.requests import Request
+from starlette.responses import Response
+from starlette.routing import Route
 
 from gateway.dicomweb import offers
 from gateway.dicomweb.accept import Representation, negotiate
@@ -41,9 +42,8 @@ def target_of(request: Request) -> Target:
     return Target(study_instance_uid=str(study), series_instance_uid=series, sop_instance_uid=instance)
 
 
-def router(exchange: Exchange, settings: Settings) -> APIRouter:
+def routes(exchange: Exchange, settings: Settings) -> list[Route]:
     """The retrieve routes."""
-    routes = APIRouter()
     base = settings.public_url
 
     def asked(request: Request, offered: offers.Offers) -> Representation:
@@ -78,9 +78,10 @@ def router(exchange: Exchange, settings: Settings) -> APIRouter:
         retrieval = await exchange.retrieve(call, target, with_frames=True)
         return await send_bulk_data(retrieval, request.path_params["path"], representation, base)
 
-    for path in (STUDY, SERIES, INSTANCE):
-        routes.add_api_route(path, retrieve, methods=METHODS, response_class=Response)
-        routes.add_api_route(path + "/metadata", metadata, methods=METHODS, response_class=Response)
-    routes.add_api_route(INSTANCE + "/frames/{numbers}", frames, methods=METHODS, response_class=Response)
-    routes.add_api_route(INSTANCE + "/bulkdata/{path:path}", bulk_data, methods=METHODS, response_class=Response)
-    return routes
+    resources = {
+        INSTANCE + "/frames/{numbers}": frames,  # asked for most often
+        **{path + "/metadata": metadata for path in (SERIES, INSTANCE, STUDY)},
+        **dict.fromkeys((INSTANCE, SERIES, STUDY), retrieve),
+        INSTANCE + "/bulkdata/{path:path}": bulk_data,
+    }
+    return [Route(path, handler, methods=METHODS) for path, handler in resources.items()]
