@@ -34,19 +34,19 @@ _METHODS: Final = frozenset({zipfile.ZIP_STORED, zipfile.ZIP_DEFLATED})
 _ENCRYPTED: Final = 0x1
 
 
-def find(paths: Iterable[Path]) -> Iterator[Received | Outcome]:
+def find(paths: Iterable[Path], *, entries: int = ENTRIES) -> Iterator[Received | Outcome]:
     """Every file below these paths, in the order of their names: what may be an instance, and what is refused unread.
 
     A DICOMDIR given as a path stands for its folder. Close a source that is not handed to `Ingest`.
     """
     for path in paths:
         if path.name.upper() in _INDEX_NAMES and path.is_file():
-            yield from _walk(path.parent)
+            yield from _walk(path.parent, entries)
         else:
-            yield from _walk(path)
+            yield from _walk(path, entries)
 
 
-def _walk(top: Path) -> Iterator[Received | Outcome]:
+def _walk(top: Path, entries: int) -> Iterator[Received | Outcome]:
     waiting = [top]
     while waiting:
         path = waiting.pop()
@@ -63,7 +63,7 @@ def _walk(top: Path) -> Iterator[Received | Outcome]:
         elif not stat.S_ISREG(mode):
             yield _refused(printable(path), "This is neither a file nor a folder.")
         elif _is_archive(path):
-            yield from _open_archive(path)
+            yield from _open_archive(path, entries)
         else:
             yield Received(name=printable(path), source=path)
 
@@ -83,7 +83,7 @@ def _is_archive(path: Path) -> bool:
     return start.startswith(_STARTS) and start[_PREFIX] != b"DICM"
 
 
-def _open_archive(path: Path) -> Iterator[Received | Outcome]:
+def _open_archive(path: Path, most: int) -> Iterator[Received | Outcome]:
     try:
         archive = zipfile.ZipFile(path)
     except (OSError, zipfile.BadZipFile, ValueError, NotImplementedError, OverflowError):
@@ -91,8 +91,8 @@ def _open_archive(path: Path) -> Iterator[Received | Outcome]:
         return
     with archive:
         entries = [entry for entry in archive.infolist() if not entry.is_dir()]
-        if len(entries) > ENTRIES:
-            yield _refused(printable(path), f"The ZIP archive has more than {ENTRIES} files.", CANNOT_UNDERSTAND)
+        if len(entries) > most:
+            yield _refused(printable(path), f"The ZIP archive has more than {most} files.", CANNOT_UNDERSTAND)
             return
         for entry in entries:
             yield _open_entry(archive, entry, f"{printable(path)}/{printable(entry.filename)}")
