@@ -23,10 +23,12 @@ from fastapi import FastAPI
 from pydicom.dataset import FileMetaDataset
 from pydicom.uid import ExplicitVRLittleEndian, SecondaryCaptureImageStorage
 from sqlalchemy import Connection, select, update
+from starlette.types import ASGIApp, Receive, Scope, Send
 
 from consent import parties
 from consent.model import Provenance, Purpose
 from consent.parties import FacilityState
+from gateway import problems
 from gateway.app import make_app, open_ingest
 from gateway.auth import staff
 from gateway.auth.passwords import Passwords
@@ -39,6 +41,7 @@ from gateway.desk import Desk
 from gateway.pages.door import Door
 from gateway.pages.routes import router
 from gateway.parts import Parts, open_parts
+from gateway.request_context import RequestContext
 from gateway.serve import Limits, listen, serve
 from gateway.settings import Settings
 from storage import patients
@@ -51,6 +54,7 @@ from storage.sealing import KeyRing
 from storage.tables import log_event, study
 from tests.conftest import free_port
 
+PAGE_PATHS = r"^(/priors)?/($|sign-|patients|static)"
 PASSWORD = "a password of the desk"
 
 
@@ -107,9 +111,9 @@ class Hospital:
         self.passwords = Passwords(PasswordHasher(time_cost=1, memory_cost=64, parallelism=1))
         self.studies = 0
 
-    def app(self) -> FastAPI:
-        app, settings = make_app(self.parts), self.parts.settings
-        refusals = Refusals(self.log, now)
+    def app(self) -> ASGIApp:
+        """The gateway with these pages, whose passwords are cheap to check."""
+        settings, refusals = self.parts.settings, Refusals(self.log, now)
         door = Door(
             sessions=SessionAuthenticator(self.database, facility_name=settings.facility_name, clock=now),
             sign_in=SignIn(self.database, self.log, self.passwords, refusals, clock=now, beat_s=0.01),
@@ -117,8 +121,10 @@ class Hospital:
             refusals=refusals,
             public_url=self.base,
         )
-        app.include_router(router(self.desk, door, settings), prefix=urlsplit(self.base).path)
-        return app
+        pages = FastAPI(openapi_url=None, redirect_slashes=False)
+        pages.include_router(router(self.desk, door, settings), prefix=urlsplit(self.base).path)
+        problems.install(pages, beat_s=0.01, challenge="Bearer")
+        return _either(RequestContext(pages), make_app(self.parts))
 
     # what a test sets up
 
@@ -183,8 +189,18 @@ def _all_events(tx: Connection, keys: KeyRing) -> list[OpenedEvent]:
     return [reading.read(tx, keys, reading.EventId(node=row.node, seq=row.seq)) for row in places]
 
 
+def _either(pages: ASGIApp, whole: ASGIApp) -> ASGIApp:
+    """The pages for their addresses, the gateway for all others and for its own start and end."""
+
+    async def app(scope: Scope, receive: Receive, send: Send) -> None:
+        mine = scope["type"] == "http" and re.search(PAGE_PATHS, scope["path"])
+        await (pages if mine else whole)(scope, receive, send)
+
+    return app
+
+
 @contextmanager
-def served(app: FastAPI, port: int) -> Iterator[None]:
+def served(app: ASGIApp, port: int) -> Iterator[None]:
     """The app behind the gateway's own server until the block ends."""
     ready, stops = threading.Event(), []
 
