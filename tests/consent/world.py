@@ -80,17 +80,21 @@ def asks(seed: int, world: World, count: int) -> list[Ask]:
     """Requesters of every kind, mostly admitted ones, at instants on, just before and just after the edges."""
     random = Random(seed)
     admitted = [party for party in world.parties if party.state == "active"]
+    others = [party for party in world.parties if party.state != "active"]
     made = []
     for number in range(count):
-        party = random.choice(admitted) if number % 4 else world.parties[number // 4 % len(world.parties)]
+        party = random.choice(admitted) if number % 4 else others[number // 4 % len(others)]
         usual = [purpose for purpose in party.purposes if purpose in ORDINARY]
         if number % 6 == 5:  # an emergency, from somebody registered for it
             party, usual = world.parties[number % 3], [Purpose.BTG, Purpose.ETREAT]
+        if number % 6 == 2:  # a purpose that the facility was not registered with
+            party = world.parties[5]
+            usual = [purpose for purpose in ORDINARY if purpose not in party.purposes]
         made.append(
             Ask(
                 party=party,
                 believed_affiliated=party.affiliated if number % 7 else not party.affiliated,
-                purpose=random.choice(PURPOSES if number % 10 == 9 else usual),
+                purpose=random.choice(PURPOSES if number % 10 == 7 else usual or ORDINARY),
                 action=random.choice([Action.SEARCH, Action.RETRIEVE, EVERY_ACTION, EVERY_ACTION]),
                 at=random.choice(EDGES[2:7]) + random.choice([-1, 0, 0, 1, DAY // 2]),
                 unlabelled_is_ordinary=number % 3 != 0,
