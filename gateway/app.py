@@ -25,13 +25,19 @@ from gateway.auth.client_assertion import ClientAuthentication
 from gateway.auth.facility_keys import FacilityKeys, open_client
 from gateway.auth.metadata import Metadata
 from gateway.auth.one_credential import OneCredential
+from gateway.auth.passwords import Passwords
 from gateway.auth.refusals import Refusals
+from gateway.auth.session import SessionAuthenticator
 from gateway.auth.session_cookie import SessionCookie
+from gateway.auth.sign_in import SignIn
 from gateway.coverage import Coverage
+from gateway.desk import Desk
 from gateway.dicomweb import qido, wado
 from gateway.epochs import Epochs
 from gateway.errors import NotAllowed
 from gateway.jobs import Jobs
+from gateway.pages import routes as pages
+from gateway.pages.door import Door
 from gateway.parts import Parts
 from gateway.request_context import ByPath, RequestContext
 from gateway.transactions import Exchange
@@ -113,6 +119,19 @@ def make_exchange(parts: Parts, gate: Gate, epochs: Epochs, coverage: Coverage) 
     )
 
 
+def make_door(parts: Parts, gate: Gate) -> Door:
+    """Where staff come in."""
+    sessions = SessionAuthenticator(parts.database, clock=parts.clock, facility_name=parts.settings.facility_name)
+    sign_in = SignIn(parts.database, parts.log, Passwords(), gate.refusals, clock=parts.clock)
+    return Door(
+        sessions=sessions,
+        sign_in=sign_in,
+        cookie=gate.cookie,
+        refusals=gate.refusals,
+        public_url=parts.settings.public_url,
+    )
+
+
 def make_app(parts: Parts) -> ASGIApp:
     """The gateway over opened parts."""
     settings = parts.settings
@@ -132,6 +151,7 @@ def make_app(parts: Parts) -> ASGIApp:
         lifespan=_lifespan(epochs, coverage, Jobs(parts, gate.refusals)),
     )
     for router in (
+        pages.router(Desk(database=parts.database, log=parts.log, clock=parts.clock), make_door(parts, gate), settings),
         oauth.router(gate.server, gate.tokens, gate.metadata, gate.refusals, beat_s=beat_s),
         log_routes.router(settings.data / "log"),
         health.router(parts.database),

@@ -30,6 +30,7 @@ if TYPE_CHECKING:
     from storage.ingest import Ingest
 
 UsageError: Any = typer.BadParameter.__base__  # typer does not export the parent of its errors of usage
+TRACEBACK = "--traceback"
 DATA = "--data"
 EXPECTED = (
     UsageError,
@@ -43,7 +44,8 @@ EXPECTED = (
 )
 FAMILIES = {
     "server": ("serve", "demo"),
-    "store": ("import", "fsck", "quarantine", "retention"),
+    "store": ("import", "quarantine"),
+    "keeping": ("fsck", "retention"),
     "facility": ("facility",),
     "staff": ("staff",),
     "consent": ("consent",),
@@ -66,7 +68,9 @@ def run(arguments: list[str]) -> int:
         return _complain(_first_problem(error), WRONG_INPUT)
     except ValueError as error:
         return _complain(str(error), WRONG_INPUT)
+    traceback = TRACEBACK in rest
     session = Session(
+        traceback=traceback,
         settings=settings,
         clock=clock,
         open_parts=lambda chosen: open_parts(chosen, clock),
@@ -76,7 +80,7 @@ def run(arguments: list[str]) -> int:
         actor=_actor(),
     )
     try:
-        return _run_command(session, rest)
+        return _run_command(session, [argument for argument in rest if argument != TRACEBACK])
     finally:
         session.close()
 
@@ -93,6 +97,10 @@ def _run_command(session: Session, arguments: list[str]) -> int:
         return int(ended.exit_code)
     except (KeyboardInterrupt, *EXPECTED) as error:
         return _complain(*_explain(error))
+    except Exception as error:
+        if session.traceback:
+            raise
+        return _complain(f"an error that nobody foresaw ({type(error).__name__}); {TRACEBACK} shows where.", FAILED)
     return int(status or 0)
 
 

@@ -139,3 +139,25 @@ def test_catalog_rows_are_read_in_few_places() -> None:
         and {alias.name for alias in node.names} & {"study", "series", "instance"}
     }
     assert readers - CATALOG_READERS == set()
+
+
+def failure_numbers(node: ast.AST) -> list[int]:
+    """Failure statuses that a call hands on, by keyword or to an HTTP exception or response."""
+    if not isinstance(node, ast.Call):
+        return []
+    answers = name_of(node.func).rpartition(".")[2].endswith(("HTTPException", "Response", "problem"))
+    given = [keyword.value for keyword in node.keywords if keyword.arg in {"status", "status_code"}]
+    given += node.args if answers else []
+    return [v.value for v in given if isinstance(v, ast.Constant) and type(v.value) is int and 400 <= v.value < 600]
+
+
+def test_failure_statuses_stand_in_one_table() -> None:
+    tables = {"gateway/problems.py", "gateway/auth/oauth_error.py"}
+    found = {
+        f"{path.relative_to(ROOT)}:{number}"
+        for path in sources()
+        if str(path.relative_to(ROOT)) not in tables
+        for node in nodes(path)
+        for number in failure_numbers(node)
+    }
+    assert found == set()

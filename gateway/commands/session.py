@@ -14,6 +14,7 @@ from storage.model import Custody, Instant
 
 if TYPE_CHECKING:
     from storage.ingest import Ingest
+    from storage.steward import Task
 
 
 @dataclass(slots=True, kw_only=True)
@@ -27,6 +28,7 @@ class Session:
     custody: Callable[[str], Custody]
     run_server: Callable[[Parts, str, int], None]
     actor: str
+    traceback: bool = False
     _parts: Parts | None = field(default=None)
     _request: str = field(default_factory=lambda: "cli-" + secrets.token_hex(8))
 
@@ -44,6 +46,14 @@ class Session:
     def request(self) -> str:
         """A name for this run, which its audit records share."""
         return self._request
+
+    def task(self, job: str) -> Task:
+        """A change by a steward, from the command line."""
+        from storage.steward import Task  # noqa: PLC0415 - few commands change what is kept
+
+        return Task(
+            custody=self.custody(job), append=self.parts.log.append_many, at=self.clock(), request=self.request()
+        )
 
     def ingest(self, job: str) -> Ingest:
         """What stores images in the name of this job; to be closed."""
