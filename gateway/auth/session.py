@@ -107,7 +107,10 @@ class SessionAuthenticator:
         """Who shows this cookie, or None where no cookie is shown; raises as `session`."""
         if credentials.session is None:
             return None
-        session = await self.session(credentials)
+        return self.requester(await self.session(credentials))
+
+    def requester(self, session: Session) -> Requester:
+        """Who asks in this session."""
         return Requester(
             facility=STAFF,
             facility_name=self._facility_name,
