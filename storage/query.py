@@ -88,10 +88,10 @@ def understand(query: Query, layout: Layout) -> Understood:
     ------
     BadQuery : a key cannot be matched at this level, stands twice, or its value cannot be read
     """
-    keys = [(match.path, _read(query.level, match.path, match.text)) for match in query.match]
-    asked = tuple(sorted((path, matching) for path, matching in keys if matching is not None and matching.comparisons))
-    if len({path for path, _ in keys}) < len(keys):
+    keys = {match.path: _read(query.level, match.path, match.text) for match in query.match}
+    if len(keys) < len(query.match):
         raise BadQuery("An attribute can be matched only once in a search.")
+    asked = tuple((path, one) for path, one in sorted(keys.items()) if one is not None and one.comparisons)
     named = any(ATTRIBUTES[path].selective and matching.is_exact for path, matching in asked)
     form = Form(
         level=query.level,
