@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import AsyncIterator, Callable
-from contextlib import AbstractAsyncContextManager, asynccontextmanager
+from contextlib import AbstractAsyncContextManager, asynccontextmanager, suppress
 from dataclasses import dataclass, replace
 from ipaddress import ip_address
 from socket import gethostbyname
@@ -16,7 +16,7 @@ from starlette.routing import Mount
 from starlette.types import ASGIApp
 
 import gateway.auth.tables  # noqa: F401 - the metadata must know every table
-from gateway import health, log_routes, problems, serve
+from gateway import health, lifecycle, log_routes, problems, serve
 from gateway.auth import oauth
 from gateway.auth.access_tokens import AccessTokens, signing_key
 from gateway.auth.authorization_server import AuthorizationServer
@@ -42,6 +42,7 @@ from gateway.parts import Parts
 from gateway.request_context import ByPath, RequestContext
 from gateway.transactions import Exchange
 from storage.archive.disk import DiskArchive
+from storage.errors import StorageError
 from storage.ingest import Ingest
 from storage.model import Custody
 from storage.settlement import IngestPolicy
@@ -148,7 +149,7 @@ def make_app(parts: Parts) -> ASGIApp:
         docs_url=None,
         redoc_url=None,
         redirect_slashes=False,
-        lifespan=_lifespan(epochs, coverage, Jobs(parts, gate.refusals)),
+        lifespan=_lifespan(parts, epochs, coverage, Jobs(parts, gate.refusals)),
     )
     for router in (
         pages.router(Desk(database=parts.database, log=parts.log, clock=parts.clock), make_door(parts, gate), settings),
@@ -166,15 +167,21 @@ def make_app(parts: Parts) -> ASGIApp:
     return RequestContext(ByPath(app, {f"{prefix}/dicom-web": dicomweb}))
 
 
-def _lifespan(epochs: Epochs, coverage: Coverage, jobs: Jobs) -> Callable[[FastAPI], AbstractAsyncContextManager[None]]:
+def _lifespan(
+    parts: Parts, epochs: Epochs, coverage: Coverage, jobs: Jobs
+) -> Callable[[FastAPI], AbstractAsyncContextManager[None]]:
     @asynccontextmanager
     async def lifespan(_app: FastAPI) -> AsyncIterator[None]:
+        run = "run-" + parts.presence.name
+        await parts.database.commit(lifecycle.started, parts.log, parts.settings, parts.clock(), run)
         await epochs.start()
         coverage.start()
         jobs.start()
         yield
         await epochs.stop()
         await coverage.stop()
+        with suppress(StorageError):
+            await parts.database.commit(lifecycle.stopped, parts.log, parts.clock(), run)
         await jobs.stop()
 
     return lifespan
