@@ -11,7 +11,8 @@ from __future__ import annotations
 
 import struct
 import zlib
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Generator, Iterable, Iterator, Sequence
+from contextlib import closing
 from dataclasses import dataclass
 from typing import Final
 
@@ -93,9 +94,10 @@ def build(tx: Connection, key: int, base: str) -> Document:
     revision = int(tx.execute(_REVISION, {"key": key}).scalar_one())
     compressor = zlib.compressobj(LEVEL, zlib.DEFLATED, RAW)
     crc32, size, parts = 0, 0, []
-    for text in _objects(tx, key, base):
-        crc32, size = zlib.crc32(text, crc32), size + len(text)
-        parts.append(compressor.compress(text))
+    with closing(_objects(tx, key, base)) as objects:
+        for text in objects:
+            crc32, size = zlib.crc32(text, crc32), size + len(text)
+            parts.append(compressor.compress(text))
     parts.append(compressor.flush(zlib.Z_FULL_FLUSH))
     return Document(series=key, revision=revision, body=b"".join(parts), crc32=crc32, size_bytes=size)
 
@@ -173,12 +175,12 @@ def _find_stale(tx: Connection, base: str, quiet_since: Instant, most: int) -> l
     return list(tx.execute(_STALE, parameters).scalars())
 
 
-def _objects(tx: Connection, key: int, base: str) -> Iterator[bytes]:
-    rows = tx.execute(_INSTANCES, {"key": key}, execution_options={"yield_per": ROWS})
-    for number, row in enumerate(rows):
-        url = (
-            f"{base}/dicom-web/studies/{row.study_instance_uid}/series/{row.series_instance_uid}"
-            f"/instances/{row.sop_instance_uid}/"
-        )
-        text = instance_object(row.study_fragment, row.fragment, url)
-        yield b"," + text if number else text
+def _objects(tx: Connection, key: int, base: str) -> Generator[bytes]:
+    with tx.execute(_INSTANCES, {"key": key}, execution_options={"yield_per": ROWS}) as rows:
+        for number, row in enumerate(rows):
+            url = (
+                f"{base}/dicom-web/studies/{row.study_instance_uid}/series/{row.series_instance_uid}"
+                f"/instances/{row.sop_instance_uid}/"
+            )
+            text = instance_object(row.study_fragment, row.fragment, url)
+            yield b"," + text if number else text

@@ -22,6 +22,7 @@ from storage.document import build
 from storage.fragment import RAW, TAG, merge
 from storage.ingest_events import INSTANCES
 from storage.log.audit_log import AuditLog
+from storage.log.errors import LogDamaged
 from storage.log.event import Kind
 from storage.model import Custody
 from storage.object_check import PAGE, Report, check_objects, check_orphans, check_quarantine
@@ -143,17 +144,28 @@ def _check_document(database: Database, row: Any, report: Report, *, full: bool)
         text = b""
     if zlib.crc32(text) != row.crc32 or len(text) != row.size_bytes or row.revision > row.current:
         report.say(f"The metadata document of series {row.series} is damaged.")
-    elif full and row.revision == row.current:
+    elif full and row.revision == row.current and not _is_current(database, row):
+        report.say(f"The metadata document of series {row.series} is not what its instances say.")
+
+
+def _is_current(database: Database, row: Any) -> bool:
+    """Whether a document is what its series' instances say."""
+    try:
         again = database.read(build, row.series, row.base)
-        if again.revision == row.revision and (again.crc32, again.size_bytes) != (row.crc32, row.size_bytes):
-            report.say(f"The metadata document of series {row.series} is not what its instances say.")
+    except zlib.error:
+        return False
+    return again.revision != row.revision or (again.crc32, again.size_bytes) == (row.crc32, row.size_bytes)
 
 
 def _check_record(database: Database, log: AuditLog, report: Report) -> None:
     """I5: every instance stands in an event that says it was stored."""
     for row in _pages(database, _STUDIES):
         instances = database.read(_instances_of, row.id)
-        recorded, whole = database.read(_recorded, log, row.study_instance_uid)
+        try:
+            recorded, whole = database.read(_recorded, log, row.study_instance_uid)
+        except LogDamaged as damaged:
+            report.say(str(damaged))
+            continue
         missing = len(instances - recorded)
         if missing and whole:
             report.say(f"The record of stores lacks {missing} instances of study {row.id}.")

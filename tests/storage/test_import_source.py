@@ -114,7 +114,8 @@ def test_names_inside_an_archive_lead_nowhere(sqlite_store: Store, tmp_path: Pat
     outcomes = sqlite_store.import_paths(path)
     assert {one.status for one in outcomes} == {Status.STORED}
     assert all(one.name.isprintable() for one in outcomes)
-    assert list(tmp_path.parent.rglob("*.dcm")) == []
+    assert list(tmp_path.rglob("*.dcm")) == []
+    assert not any((folder / "up.dcm").exists() for folder in tmp_path.parents)
     assert not Path("/abs.dcm").exists()
 
 
