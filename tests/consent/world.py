@@ -105,6 +105,12 @@ def asks(seed: int, world: World, count: int) -> list[Ask]:
 
 def load(tx: Connection, world: World) -> None:
     """Put the world into the database, as register and index would have left it."""
+    load_all_but_consents(tx, world)
+    _load_consents(tx, world)
+
+
+def load_all_but_consents(tx: Connection, world: World) -> None:
+    """Facilities, patients and images."""
     tx.execute(insert(facility), [_facility_row(party) for party in world.parties if party.state is not None])
     rows = [
         {
@@ -117,7 +123,6 @@ def load(tx: Connection, world: World) -> None:
     ]
     tx.execute(insert(patient), rows)
     _load_images(tx, world)
-    _load_consents(tx, world)
 
 
 def parameters(ask: Ask) -> dict[str, object]:
