@@ -157,12 +157,13 @@ def read_object(row: bytes) -> Dataset:
 
 @contextmanager
 def statements_of(world: World) -> Iterator[list[str]]:
-    """The texts of the statements that run inside the block."""
+    """The texts of the statements that run inside the block, without the beginnings of transactions."""
     ran: list[str] = []
     engine: Engine = world.store.database._read_engine
 
     def note(_connection, _cursor, statement, _parameters, _context, _many) -> None:
-        ran.append(statement)
+        if statement != "BEGIN":
+            ran.append(statement)
 
     event.listen(engine, "before_cursor_execute", note)
     try:
