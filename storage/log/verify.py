@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
-from hashlib import sha256
 from typing import Any, Final
 
 from sqlalchemy import Connection, func, select
@@ -12,6 +11,7 @@ from sqlalchemy import Connection, func, select
 from storage.log.entry import FIRST_CHAIN, SUBJECTS, Body, chained, parse, subject_pairs, value_of
 from storage.log.errors import LogDamaged
 from storage.log.event import EventId, Kind
+from storage.log.index_check import IndexCheck
 from storage.log.merkle import Frontier, leaf_hash
 from storage.log.pages import Entry, entries, snapshot
 from storage.log.publisher import Publisher, Witness
@@ -19,7 +19,7 @@ from storage.log.reading import opening_of
 from storage.log.sequencer import Tree, tree_of
 from storage.log.tile_check import TileCheck
 from storage.sealing import KeyRing
-from storage.tables import log_node, log_opening, log_subject
+from storage.tables import log_node, log_opening
 
 PROBLEMS_KEPT: Final = 1000
 
@@ -70,19 +70,6 @@ class _Chain:
     chain: bytes = FIRST_CHAIN
 
 
-@dataclass(slots=True)
-class _Index:
-    """A sum over the subject rows, the same in whatever order they come."""
-
-    count: int = 0
-    total: int = 0
-
-    def add(self, subject: bytes, place: EventId) -> None:
-        digest = sha256(b"%b\x00%b\x00%d" % (subject, place.node.encode(), place.seq)).digest()
-        self.count += 1
-        self.total = (self.total + int.from_bytes(digest)) % (1 << 256)
-
-
 @dataclass(slots=True, kw_only=True)
 class Walk:
     """One pass over the log, and what it has found so far."""
@@ -98,8 +85,11 @@ class Walk:
     _nodes: dict[str, _Chain] = field(default_factory=dict)
     _unopened: set[tuple[str, int, str]] = field(default_factory=set)
     _erased: set[tuple[str, int, str]] = field(default_factory=set)
-    _index: _Index = field(default_factory=_Index)
+    _index: IndexCheck = field(init=False)
     _agreed: int = 0
+
+    def __post_init__(self) -> None:
+        self._index = IndexCheck(self.keys)
 
     def run(self, tx: Connection, tree: Tree) -> Verification:
         """Check everything; `tx` sees one state of the log throughout."""
@@ -109,7 +99,7 @@ class Walk:
         self._finish_tree(tree)
         self._finish_nodes(tx)
         self._finish_openings(tx)
-        self._finish_index(tx)
+        self._index.finish(tx, self.say)
         return self._result()
 
     def say(self, problem: str) -> None:
@@ -187,8 +177,7 @@ class Walk:
             except LogDamaged:
                 self.say(f"The opening of {name!r} of {entry.where} was altered, or is not that of its commitment.")
                 continue
-            for kind, identifier in pairs:
-                self._index.add(self.keys.subject(kind, identifier), place)
+            self._index.add(place, pairs)
         if facts.kind is Kind.ERASED:
             self._note_erasure(facts.plain)
 
@@ -232,14 +221,3 @@ class Walk:
         stored = tx.execute(select(func.count()).select_from(log_opening)).scalar_one()
         if stored != self.openings:
             self.say(f"{stored - self.openings} openings belong to no event.")
-
-    def _finish_index(self, tx: Connection) -> None:
-        """Demand that the subject index has the rows of the events' subjects and no others."""
-        stored = _Index()
-        for row in tx.execute(select(log_subject).execution_options(yield_per=1000)):
-            stored.add(bytes(row.subject), EventId(node=row.node, seq=row.seq))
-        if stored != self._index:
-            self.say(
-                f"The index of subjects has {stored.count} rows, which are not the {self._index.count} of the events; "
-                "a search for a patient's events may miss some."
-            )
