@@ -93,7 +93,7 @@ def _missing_of_authorization(consent: Consent) -> Iterator[str]:
     elements = {
         "which information (164.508(c)(1)(i))": consent.information.strip(),
         "who discloses (164.508(c)(1)(ii))": consent.discloser.strip(),
-        "each purpose by name (164.508(c)(1)(iv))": consent.purposes,
+        "each purpose by name (164.508(c)(1)(iv))": not consent.any_purpose,
         "until which date or event (164.508(c)(1)(v))": consent.ends or consent.expiry_event.strip(),
         "who signed (164.508(c)(1)(vi))": consent.signed_by.strip(),
         "when it was signed (164.508(c)(1)(vi))": consent.signed_at is not None,
