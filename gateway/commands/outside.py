@@ -167,7 +167,7 @@ def _reason(error: OSError) -> str:
 def _describe(found: list[dict[str, Any]]) -> list[str]:
     if not found:
         return ["Nothing that this facility may see matches."]
-    return [_line(study) for study in found] + [f"{len(found)} studies."]
+    return [_line(study) for study in found] + [f"{len(found)} {'study' if len(found) == 1 else 'studies'}."]
 
 
 def _line(study: dict[str, Any]) -> str:
