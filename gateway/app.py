@@ -140,7 +140,7 @@ def make_app(parts: Parts) -> ASGIApp:
     interval_s = settings.confirm_epoch_ms / 1000
     epochs = Epochs(parts.database, interval_s=interval_s, clock=parts.clock, overtime_s=OVERTIME_S)
     coverage = Coverage(record=parts.log.record, clock=parts.clock)
-    gate = make_gate(parts, lambda: epochs.current)
+    gate = make_gate(parts, epochs.known)
     exchange = make_exchange(parts, gate, epochs, coverage)
     prefix = urlsplit(settings.public_url).path
     app = FastAPI(

@@ -79,6 +79,10 @@ class Epochs:
             return self._glance()
         return await self._database.fetch(epoch.current)
 
+    def known(self) -> int:
+        """The epoch as the database has it where that is a file; else as it was last confirmed, an interval ago."""
+        return self.current if self._glance is None else self._glance()
+
     @contextmanager
     def watching(self, decision: Decision, series: frozenset[int], cut: Cut) -> Iterator[None]:
         """Watch one stream for as long as the block runs."""
