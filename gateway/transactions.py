@@ -85,7 +85,8 @@ class Exchange:
         NotDurable : the record could not be written, so nothing is disclosed
         """
         decision = self._decide(call, Action.SEARCH)
-        found = await self.database.fetch(catalog.search, query, decision.visible)
+        fetch = self.database.fetch_short if catalog.is_short(query) else self.database.fetch
+        found = await fetch(catalog.search, query, decision.visible)
         await self.log.record(events.search(call, decision, query, found))
         if not found.objects:
             await until_beat(call.began, self.beat_s)
@@ -104,7 +105,8 @@ class Exchange:
         finding = self.remembered.find(key, await self.epochs.confirmed())
         if finding is None:
             decision = self._decide(call, Action.RETRIEVE)
-            finding = await self.database.fetch(_find, target, decision, with_frames=with_frames)
+            fetch = self.database.fetch if target.sop_instance_uid is None else self.database.fetch_short
+            finding = await fetch(_find, target, decision, with_frames=with_frames)
             await self._refuse_unless_whole(call, decision, target, finding.located)
             if target.sop_instance_uid is not None:
                 self.remembered.keep(key, finding)
@@ -115,7 +117,7 @@ class Exchange:
     async def describe(self, call: Call, target: Target) -> Retrieval:
         """The series of a study, or one series, for their metadata (PS3.18 10.4.1.1.5); raises as `retrieve`."""
         decision = self._decide(call, Action.RETRIEVE)
-        located = await self.database.fetch(catalog.locate_series, target, decision.visible)
+        located = await self.database.fetch_short(catalog.locate_series, target, decision.visible)
         await self._refuse_unless_whole(call, decision, target, located)
         return Retrieval(exchange=self, call=call, decision=decision, target=target, located=located)
 

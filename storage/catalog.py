@@ -81,6 +81,16 @@ def search(tx: Connection, query: Query, visible: Visible) -> Found:
     )
 
 
+def is_short(query: Query) -> bool:
+    """Whether a search names what it is about, so that it is answered from few rows.
+
+    Raises
+    ------
+    BadQuery : as `search`
+    """
+    return understand(query, layout_of(query)).form.selective
+
+
 def _starts_from_permits(tx: Connection, form: Form, visible: Visible) -> bool:
     """Whether a search without a selective key starts from what the requester was granted."""
     if form.selective:

@@ -50,6 +50,7 @@ class Database:
         self._started = threading.Lock()
         self._closed = False
         self._held: list[sa.PoolProxiedConnection] = []
+        self._short: Connection | None = None
 
     def read(self, work: Callable[Concatenate[Connection, P], T], *args: P.args, **kwargs: P.kwargs) -> T:
         """Run `work` in a reading transaction on this thread."""
@@ -60,6 +61,18 @@ class Database:
         """Run `work` in a reading transaction on a reader thread."""
         loop = asyncio.get_running_loop()
         return await loop.run_in_executor(self._readers, lambda: self.read(work, *args, **kwargs))
+
+    async def fetch_short(self, work: Callable[Concatenate[Connection, P], T], *args: P.args, **kwargs: P.kwargs) -> T:
+        """Run `work` in a reading transaction, at once where the database is a file: for work of well under 1 ms.
+
+        Handing such work to another thread and back costs as much as the work. To be called in one event loop.
+        """
+        if not self.is_sqlite:
+            return await self.fetch(work, *args, **kwargs)
+        if self._short is None:
+            self._short = self._read_engine.connect()
+        with self._short.begin():
+            return work(self._short, *args, **kwargs)
 
     def open_cursor(self) -> Any:
         """A reading cursor of the SQLite driver, on a connection of its own, for what cannot wait for a thread."""
@@ -99,7 +112,7 @@ class Database:
             self._queue.put(None)
             self._writer.join()
         self._readers.shutdown()
-        for connection in self._held:
+        for connection in (*self._held, *([self._short] if self._short is not None else ())):
             connection.close()
         self._read_engine.dispose()
         self._write_engine.dispose()
