@@ -249,13 +249,13 @@ def _sequences() -> Iterator[Case]:
         "item delimiter in an item of known length": element(LAST_SEQUENCE, b"SQ", item(ITEM_END)),
         "item delimiter between items": open_sequence(LAST_SEQUENCE, item() + ITEM_END),
         "item delimiter with a length": open_sequence(
-            LAST_SEQUENCE, item(length=UNDEFINED) + implicit(0xFFFEE00D, bytes(8))
+            LAST_SEQUENCE, item(length=UNDEFINED) + implicit(0xFFFEE00D, length=8)
         ),
         "sequence delimiter with a length": element(LAST_SEQUENCE, b"SQ", item(), length=UNDEFINED)
-        + implicit(0xFFFEE0DD, bytes(8)),
+        + implicit(0xFFFEE0DD, length=8),
         "sequence delimiter closing an item": open_sequence(LAST_SEQUENCE, item(length=UNDEFINED) + SEQUENCE_END),
         "item whose length spells a VR": element(
-            LAST_SEQUENCE, b"SQ", item(length=UNDEFINED) + implicit(0xFFFEE00D, length=0x00045355) + bytes(4)
+            LAST_SEQUENCE, b"SQ", item(length=UNDEFINED) + implicit(0xFFFEE00D, length=0x00045355) + bytes(4) + ITEM_END
         ),
         "item outside a sequence": item(),
         "item delimiter outside a sequence": ITEM_END,
@@ -278,7 +278,7 @@ def _fragments() -> Iterator[Case]:
         "fragment of undefined length": opening + item() + item(b"ab", length=UNDEFINED) + SEQUENCE_END,
         "fragment of odd length": opening + item() + item(b"abc") + SEQUENCE_END,
         "item delimiter among fragments": opening + item() + ITEM_END + SEQUENCE_END,
-        "sequence delimiter with a length": opening + item() + implicit(0xFFFEE0DD, bytes(2)),
+        "sequence delimiter with a length": opening + item() + implicit(0xFFFEE0DD, length=2),
         "element among fragments": opening + item() + element(0x7FE10010, b"OB", b"ab"),
         "pixel data of a text VR": open_sequence(PIXEL_DATA, item(), b"UT"),
         "other element in fragments": open_sequence(0x00420011, item(), b"OB"),

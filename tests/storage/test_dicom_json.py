@@ -343,6 +343,7 @@ def test_person_name_has_its_filled_groups_alone():
 def test_texts_are_split_stripped_and_escaped():
     assert attribute(b"LO", b"a\\ b \\\\c ")["Value"] == ["a", " b", None, "c"]
     assert attribute(b"AE", b" A \\ B ")["Value"] == ["A", "B"]
+    assert attribute(b"AE", b"  A1")["Value"] == ["A1"]
     assert attribute(b"LT", b' a\\b"c\r\n\0 ')["Value"] == [' a\\b"c\r\n']
     assert attribute(b"UT", b"a\\b ")["Value"] == ["a\\b"]
     assert attribute(b"UR", b"http://a/\\ ")["Value"] == ["http://a/\\"]
@@ -413,6 +414,8 @@ def test_group_lengths_and_file_meta_information_are_left_out():
         (b"\\ISO 2022 IR 149", b"\x1b$)C\xfb\xf3^B", "洪^B"),
         (b"\\ISO 2022 IR 58", b"\x1b$)A\xcd\xf5", "王"),
         (b"ISO 2022 IR 6\\ISO 2022 IR 144", b"\x1b-L\xb0", "\N{CYRILLIC CAPITAL LETTER A}"),
+        (b"ISO 2022 IR 6", b"\x1b-L\xb0", "\x1b-L\xb0"),  # Cyrillic was not declared
+        (b"ISO_IR 192\\ISO 2022 IR 87", b"\x1b$B;3", "\x1b$B;3"),  # UTF-8 takes no extensions
         (b"nonsense", b"M\xfcller", "Müller"),
         (b"utf_7", b"+AGE-", "+AGE-"),
         (b"rot13", b"abc", "abc"),

@@ -155,6 +155,11 @@ def test_fragments_without_a_table_are_joined_by_their_markers():
     assert frames_of(octets) == [b"".join(jpeg_2000[:3]), jpeg_2000[3]]
 
 
+def test_marker_inside_a_codestream_begins_no_frame():
+    thumbnail = [SOI + b"a1", SOI + b"a2", b"a3" + EOI, SOI + b"bb" + EOI]
+    assert frames_of(encapsulated_image("2", thumbnail)) == [b"".join(thumbnail[:3]), thumbnail[3]]
+
+
 def test_one_frame_takes_all_fragments():
     for frames in ("1", ""):
         assert frames_of(encapsulated_image(frames, JPEGS, transfer_syntax=hostile.RLE)) == [b"".join(JPEGS)]
@@ -170,6 +175,7 @@ def test_one_frame_takes_all_fragments():
         struct.pack("<3I", 0, 1, 2),
         struct.pack("<3I", 0, 2**32 - 1, 2**32 - 2),
         struct.pack("<3I", 0, 24, 10**6),
+        struct.pack("<3I", 0, *(place - 1 for place in offsets(JPEGS, [1, 2]))),
     ],
 )
 def test_wrong_basic_offset_table_is_not_believed(table: bytes):
@@ -203,14 +209,14 @@ def test_extended_offset_table_of_pydicom_is_read():
 @pytest.mark.parametrize(
     ("places", "lengths"),
     [
-        ([0, 12, 24], [4, 4]),
-        ([0, 12, 25], [4, 4, 4]),
-        ([8, 20, 32], [4, 4, 4]),
-        ([0, 12, 24], [4, 5, 4]),
-        ([0, 12, 24], [4, 2, 4]),
-        ([0, 12, 24], [4, 2**63, 4]),
-        ([0, 24, 12], [4, 4, 4]),
-        ([0, 12, 2**64 - 1], [4, 4, 4]),
+        ([0, 12, 24], [3, 3]),
+        ([0, 12, 25], [3, 3, 3]),
+        ([8, 20, 32], [3, 3, 3]),
+        ([0, 12, 24], [3, 5, 3]),
+        ([0, 12, 24], [3, 2, 3]),
+        ([0, 12, 24], [3, 2**63, 3]),
+        ([0, 24, 12], [3, 3, 3]),
+        ([0, 12, 2**64 - 1], [3, 3, 3]),
     ],
 )
 def test_extended_offset_table_that_does_not_fit_the_fragments_is_not_believed(places: list[int], lengths: list[int]):
