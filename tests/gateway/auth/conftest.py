@@ -283,9 +283,9 @@ class Watcher:
         writer.close()
 
     @asynccontextmanager
-    async def listening(self) -> AsyncIterator[Watcher]:
-        server = await asyncio.start_server(self._connected, "127.0.0.1", 0)
-        self.url = f"http://127.0.0.1:{server.sockets[0].getsockname()[1]}/jwks.json"
+    async def listening(self, host: str = "127.0.0.1") -> AsyncIterator[Watcher]:
+        server = await asyncio.start_server(self._connected, host, 0)
+        self.url = f"http://{host}:{server.sockets[0].getsockname()[1]}/jwks.json"
         async with server:
             yield self
 

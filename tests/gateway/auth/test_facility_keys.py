@@ -23,6 +23,7 @@ from consent import parties
 from gateway.auth.compact_jws import Unreadable
 from gateway.auth.errors import Reason
 from gateway.auth.facility_keys import SET_LIMIT
+from tests.gateway.auth.conftest import Watcher
 
 
 class KeyServer:
@@ -261,10 +262,11 @@ async def test_a_jku_that_is_the_registered_address_is_allowed(gateway, partner,
     assert (await gateway.ask_token(partner.assertion(header={"jku": other}))).status_code == 401
 
 
-async def test_only_https_is_asked_whatever_the_register_holds(gateway, partner, watcher) -> None:
-    facility = replace(
-        gateway.database.read(parties.get, partner.client_id), jwks_uri="http://outside.example/jwks.json"
-    )
-    with pytest.raises(Unreadable) as refused:
-        await gateway.facility_keys.find(facility, "p384-1", "ES384")
-    assert refused.value.reason is Reason.KEYS_AWAY
+async def test_only_https_is_asked_whatever_the_register_holds(gateway, partner) -> None:
+    facility = gateway.database.read(parties.get, partner.client_id)
+    async with Watcher().listening("127.0.0.2") as elsewhere:  # not this machine's own name, so it must be https
+        for address in (elsewhere.url, elsewhere.url.replace("//", "//user@"), "file:///etc/passwd", "https:///x"):
+            with pytest.raises(Unreadable) as refused:
+                await gateway.facility_keys.find(replace(facility, jwks_uri=address), "p384-1", "ES384")
+            assert refused.value.reason is Reason.KEYS_AWAY
+        assert elsewhere.connections == 0

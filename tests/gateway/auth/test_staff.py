@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import pytest
 from argon2 import PasswordHasher
+from sqlalchemy import update
 
 from gateway.auth import staff
 from gateway.auth.errors import SignInRefused, StaffExists, StaffRefused, UnknownStaff
 from gateway.auth.passwords import Passwords
 from gateway.auth.staff import Role
+from gateway.auth.tables import staff as table
 from storage import epoch
 from storage.log.event import Kind
 
@@ -92,3 +94,10 @@ async def test_a_closed_account_signs_nobody_in_and_is_not_changed(gateway) -> N
     for email in (EMAIL, "nobody@hospital.example"):
         with pytest.raises(UnknownStaff):
             gateway.database.write(staff.set_role, gateway.log, gateway.provenance(), email=email, role=Role.ADMIN)
+
+
+async def test_the_session_of_a_closed_account_counts_for_nothing_however_it_was_closed(gateway) -> None:
+    add(gateway)
+    value, _ = await gateway.sign_in.sign_in(EMAIL, PASSWORD, request="r")
+    gateway.database.write(lambda tx: tx.execute(update(table).values(state=staff.CLOSED)).close())
+    assert (await gateway.whoami(headers={"Cookie": f"{gateway.cookie.name}={value}"})).status_code == 401
