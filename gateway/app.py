@@ -12,7 +12,7 @@ from zoneinfo import ZoneInfo
 
 from fastapi import FastAPI
 from starlette.applications import Starlette
-from starlette.routing import Mount
+from starlette.routing import Mount, Router
 from starlette.types import ASGIApp
 
 import gateway.auth.tables  # noqa: F401 - the metadata must know every table
@@ -159,9 +159,9 @@ def make_app(parts: Parts) -> ASGIApp:
     ):
         app.include_router(router, prefix=prefix)
     # frames and searches are asked for by the thousand: they skip what FastAPI does around a route
-    dicomweb = Starlette(
-        routes=[Mount(prefix, routes=[*wado.routes(exchange, settings), *qido.routes(exchange, settings)])]
-    )
+    resources = [*wado.routes(exchange, settings), *qido.routes(exchange, settings)]
+    dicomweb = Starlette(routes=[Mount(prefix, app=Router(resources, redirect_slashes=False))])
+    dicomweb.router.redirect_slashes = False  # a redirect would be built from the Host field of whoever asks
     for part in (app, dicomweb):
         problems.install(part, beat_s=beat_s, challenge=gate.metadata.challenge())
     return RequestContext(ByPath(app, {f"{prefix}/dicom-web": dicomweb}))
