@@ -7,6 +7,7 @@ import ssl
 import time
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from typing import Self
 
 PATIENCE_S = 30.0
 PIECE_BYTES = 1 << 16
@@ -76,7 +77,7 @@ class Line:
         plain.connect(("127.0.0.1", self.port))
         self.socket = plain if self.tls is None else self.tls.wrap_socket(plain, server_hostname="localhost")
 
-    def __enter__(self) -> Line:
+    def __enter__(self) -> Self:
         return self
 
     def __exit__(self, *_: object) -> None:
@@ -171,7 +172,8 @@ class Line:
 
 def request_bytes(method: str, path: str, fields: Mapping[str, str], *, port: int) -> bytes:
     """A request without a body."""
-    lines = [f"{method} {path} HTTP/1.1", f"Host: 127.0.0.1:{port}", *(f"{n}: {v}" for n, v in fields.items())]
+    named = {"Host": f"127.0.0.1:{port}", **fields}
+    lines = [f"{method} {path} HTTP/1.1", *(f"{name}: {value}" for name, value in named.items())]
     return "\r\n".join([*lines, "", ""]).encode("latin-1")
 
 

@@ -9,10 +9,10 @@ from pathlib import Path
 import pydicom
 from pydicom.data import get_testdata_file
 
+from tests.storage.made_up import instance
 from tests.story.hospital import Facility, Hospital, Server
 from tests.story.images import ARCHIBALD_STUDY, PETER_STUDY, sample_files, study_uid
 from tests.story.wire import Line
-from tests.storage.made_up import instance
 
 BASE = "/dicom-web"
 AS_STORED = 'multipart/related; type="application/dicom"; transfer-syntax=*'
