@@ -38,20 +38,33 @@ class LastSigned:
         """Read every file; CheckpointRefused when one holds something that this log's key did not sign."""
         return [(path, found) for path in self.files if (found := self._read(path)) is not None]
 
-    def current(self, checkpoint: Checkpoint) -> bool:
-        """Say whether every file that must hold this checkpoint does."""
-        return all(self._read(path) == checkpoint for path in self._kept)
+    def reaches(self, checkpoint: Checkpoint) -> bool:
+        """Say whether every file that must hold this checkpoint holds it, or a later one."""
+        held = [self._read(path) for path in self._kept]
+        return all(found is not None and (found == checkpoint or found.size > checkpoint.size) for found in held)
 
     def remember(self, checkpoint: Checkpoint, note: str) -> None:
         """Make a checkpoint durable in every file; OSError when one cannot take it, CheckpointRefused to go back."""
         for path in self._kept:
-            make_directories(path.parent)
-            with _locked(path):
-                earlier = self._read(path)
-                if earlier is not None and earlier.size > checkpoint.size:
-                    raise CheckpointRefused(f"{path} already counts {earlier.size} events.")
-                if earlier != checkpoint:
-                    replace_file(path, note.encode())
+            ahead = self._write(path, checkpoint, note)
+            if ahead is not None:
+                raise CheckpointRefused(f"{path} already counts {ahead.size} events.")
+
+    def remember_unless_ahead(self, checkpoint: Checkpoint, note: str) -> None:
+        """Make a checkpoint that another node signed durable, where no later one of that node is there already."""
+        for path in self._kept:
+            self._write(path, checkpoint, note)
+
+    def _write(self, path: Path, checkpoint: Checkpoint, note: str) -> Checkpoint | None:
+        """Write unless the file holds a later checkpoint, which is given back then."""
+        make_directories(path.parent)
+        with _locked(path):
+            earlier = self._read(path)
+            if earlier is not None and earlier.size > checkpoint.size:
+                return earlier
+            if earlier != checkpoint:
+                replace_file(path, note.encode())
+        return None
 
     def _read(self, path: Path) -> Checkpoint | None:
         try:

@@ -11,7 +11,7 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
@@ -45,6 +45,14 @@ class Witness:
 
     where: str
     checkpoint: Checkpoint
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class State:
+    """What the log holds, and every checkpoint that is remembered of it, with the file that remembers."""
+
+    tree: Tree
+    signed_before: Sequence[tuple[Path, Checkpoint]]
 
 
 class Publisher:
@@ -96,14 +104,18 @@ class Publisher:
                 found += self.witness(f"the checkpoint in {path}", path.read_text(errors="replace"), say)
         return found
 
-    def refuse_to_go_back(self, tree: Tree) -> None:
-        """Raise CheckpointRefused when the tree is smaller than a checkpoint that was signed."""
-        for path, earlier in self._signed_before():
+    def refuse_to_go_back(self) -> State:
+        """Read what was signed and what the log holds; CheckpointRefused when it holds less than was signed."""
+        # in this order: what another sequencer signs was committed before, so the tree read next holds it
+        signed_before = self._signed_before()
+        tree = self._database.read(tree_of)
+        for path, earlier in signed_before:
             if earlier.size > tree.size:
                 raise CheckpointRefused(
                     f"The log holds {tree.size} sequenced events, but {path} shows that {earlier.size} were signed. "
                     "An older copy of the database was restored; nothing is signed until the newest one is back."
                 )
+        return State(tree=tree, signed_before=signed_before)
 
     def sign(self, fence: int) -> Checkpoint:
         """Sign and publish the tree's present head.
@@ -111,9 +123,9 @@ class Publisher:
         Raises CheckpointRefused when that would contradict what was signed, LogDamaged when the events do not give the
         tree's root, OSError when a place cannot take the checkpoint. Nothing is published then.
         """
-        tree = self._database.read(tree_of)
-        head = Checkpoint(origin=self._key.name, size=tree.size, root=tree.root)
-        self._demand_whole(tree, head)
+        state = self.refuse_to_go_back()
+        head = Checkpoint(origin=self._key.name, size=state.tree.size, root=state.tree.root)
+        self._demand_whole(head, state.signed_before)
         note = signed(head, self._signer)
         self._last_signed.remember(head, note)
         if not self._database.write(keep_note, note, fence):
@@ -122,31 +134,31 @@ class Publisher:
         return head
 
     def follow(self) -> Checkpoint | None:
-        """Publish here what another process or node signed; None when nothing was signed so far."""
-        tree = self._database.read(tree_of)
-        if not tree.checkpoint:
+        """Publish here what another node signed; None when nothing was signed so far."""
+        state = self.refuse_to_go_back()
+        note = state.tree.checkpoint
+        if not note:
             return None
-        head = opened(tree.checkpoint, self._key)
+        head = opened(note, self._key)
         if not self.current(head):
-            self._demand_whole(tree, head)
-            self._last_signed.remember(head, tree.checkpoint)
-            self._publish(tree.checkpoint)
+            self._demand_whole(head, state.signed_before)
+            self._last_signed.remember_unless_ahead(head, note)
+            self._publish(note)
         return head
 
     def current(self, head: Checkpoint) -> bool:
         """Say whether this head is published here and remembered everywhere."""
         here = self.published()
-        return here is not None and here[0] == head and self._last_signed.current(head)
+        return here is not None and here[0] == head and self._last_signed.reaches(head)
 
     def repair(self) -> bool:
         """Make the published tree's tiles anew; false when the events do not give its root."""
         here = self.published()
         return here is not None and self._extended_from(0, here[0])
 
-    def _demand_whole(self, tree: Tree, head: Checkpoint) -> None:
-        self.refuse_to_go_back(tree)
+    def _demand_whole(self, head: Checkpoint, signed_before: Sequence[tuple[Path, Checkpoint]]) -> None:
         self._bring_tiles(head)
-        for path, earlier in self._signed_before():
+        for path, earlier in signed_before:
             if earlier.size <= head.size and not self._is_beginning(earlier, head):
                 raise CheckpointRefused(
                     f"The first {earlier.size} events are not those that were signed (see {path}). The database was "

@@ -30,7 +30,8 @@ class Sequencing:
     ----------
     database : holds events and tree
     publisher : signs and publishes the tree
-    data_dir : holds the lock that the processes of one SQLite database share
+    data_dir : holds the lock that the processes of one data directory share; nodes of one PostgreSQL database share
+        an advisory lock beside it
     """
 
     def __init__(self, database: Database, publisher: Publisher, data_dir: Path) -> None:
@@ -41,13 +42,15 @@ class Sequencing:
     def advance(self) -> Checkpoint | None:
         """Place every waiting event, sign and publish; blocks until the checkpoint stands.
 
-        Where another process is at it, publish here what it signed last. None for a log without events. Raises
+        Where another node is at it, publish here what it signed last; where another process of this data directory
+        is, leave it to that one. None for a log of which nothing was signed yet. Raises
         CheckpointRefused, LogDamaged, NotDurable or OSError; what was signed before stays published then.
         """
-        if self._database.is_sqlite:
-            with self._alone() as alone:
-                return self._advance() if alone else self._publisher.follow()
-        return self._database.read(self._advance_if_alone)
+        with self._alone_here() as alone:
+            if not alone:
+                here = self._publisher.published()
+                return here[0] if here else None
+            return self._advance() if self._database.is_sqlite else self._database.read(self._advance_if_alone)
 
     def _advance_if_alone(self, lock: Connection) -> Checkpoint | None:
         # the lock lives as long as this reading transaction, which reads nothing else
@@ -56,7 +59,7 @@ class Sequencing:
 
     def _advance(self) -> Checkpoint | None:
         # looked at before a single event gets a place: a restored database must stay as it is
-        self._publisher.refuse_to_go_back(self._database.read(tree_of))
+        self._publisher.refuse_to_go_back()
         stuck: list[str] = []
         while True:
             done = self._database.write(sequence)
@@ -78,7 +81,8 @@ class Sequencing:
         return self._publisher.sign(done.fence)
 
     @contextmanager
-    def _alone(self) -> Iterator[bool]:
+    def _alone_here(self) -> Iterator[bool]:
+        """Give true while no other process of this data directory sequences or publishes."""
         make_directories(self._lock_file.parent)
         handle = os.open(self._lock_file, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
         try:

