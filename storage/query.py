@@ -157,11 +157,12 @@ def _page(form: Form, visibility: Visibility, dialect: str, *, from_permits: boo
     visible = visible_series(visibility)
     found: FromClause = study
     columns: list[ColumnElement[Any]] = [study.c.id.label("study")]
+    downwards = dialect != POSTGRESQL and not _starts_below(form)
     if form.level is not Level.STUDY:
-        found = found.join(series, series.c.study == study.c.id)
+        found = found.join(series, _plain(study.c.id, downwards=downwards) == series.c.study)
         columns.append(series.c.id.label("series"))
     if form.level is Level.INSTANCE:
-        found = found.join(instance, instance.c.series == series.c.id)
+        found = found.join(instance, _plain(series.c.id, downwards=downwards) == instance.c.series)
         columns.append(instance.c.id.label("instance"))
     conditions = [*_under(form), *_matches(form, visible, dialect)]
     if from_permits:
@@ -171,6 +172,17 @@ def _page(form: Form, visibility: Visibility, dialect: str, *, from_permits: boo
     # + 0: after a bare parameter here SQLite would plan the statement anew for every search
     page = page.limit(bindparam("page_limit", type_=study.c.id.type) + _ZERO)
     return page.offset(bindparam("page_offset", type_=study.c.id.type) + _ZERO).cte("page")
+
+
+def _starts_below(form: Form) -> bool:
+    """Whether a key names single series or instances, so that the search rather starts from those."""
+    attributes = [ATTRIBUTES[path] for path, _ in form.keys]
+    return any(one.selective and one.level is not Level.STUDY for one in attributes)
+
+
+def _plain(key: ColumnElement[int], *, downwards: bool) -> ColumnElement[int]:
+    """A key to join by; `downwards` only from this table to the next, or SQLite may begin with all instances."""
+    return key + _ZERO if downwards else key
 
 
 def _under(form: Form) -> list[ColumnElement[bool]]:

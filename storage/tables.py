@@ -88,9 +88,11 @@ study = Table(
     Index(None, "study_date", "id"),
     Index(None, "patient_id"),
     Index(None, "accession_number"),
-    Index(None, "patient_name_key"),
+    Index(None, "patient_name_key", postgresql_ops={"patient_name_key": "text_pattern_ops"}),  # serves LIKE 'begin%'
     Index(None, "patient_birth_date"),
 )
+# the order of every search; PostgreSQL reads it from an index only where the index says where NULLs stand
+Index("ix_study_newest", study.c.study_date.desc().nulls_last(), study.c.id.desc()).ddl_if(dialect="postgresql")
 
 series = Table(
     "series",

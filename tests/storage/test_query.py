@@ -99,6 +99,9 @@ INDEXED = [
         "study USING INDEX ix_study_patient_name_key (patient_name_key>? AND patient_name_key<?)",
     ),
     (query_of(Level.STUDY), False, "study USING INDEX ix_study_study_date_id"),
+    (query_of(Level.SERIES), False, "study USING INDEX ix_study_study_date_id"),
+    (query_of(Level.INSTANCE), False, "study USING INDEX ix_study_study_date_id"),
+    (query_of(Level.INSTANCE, Modality="CT"), True, "study USING INDEX ix_study_patient_study_date (patient=?)"),
     (query_of(Level.STUDY), True, "study USING INDEX ix_study_patient_study_date (patient=?)"),
     (
         query_of(Level.STUDY, StudyDate="20250101-"),
