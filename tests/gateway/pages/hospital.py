@@ -13,35 +13,25 @@ from contextlib import contextmanager
 from html import unescape
 from pathlib import Path
 from typing import Any
-from urllib.parse import urlsplit
 
 import pydicom
 import requests
 import uvloop
 from argon2 import PasswordHasher
-from fastapi import FastAPI
 from pydicom.dataset import FileMetaDataset
 from pydicom.uid import ExplicitVRLittleEndian, SecondaryCaptureImageStorage
 from sqlalchemy import Connection, select, update
-from starlette.types import ASGIApp, Receive, Scope, Send
+from starlette.types import ASGIApp
 
 from consent import parties
 from consent.model import Provenance, Purpose
 from consent.parties import FacilityState
-from gateway import problems
 from gateway.app import make_app, open_ingest
 from gateway.auth import staff
 from gateway.auth.passwords import Passwords
-from gateway.auth.refusals import Refusals
-from gateway.auth.session import SessionAuthenticator
-from gateway.auth.session_cookie import SessionCookie
-from gateway.auth.sign_in import SignIn
 from gateway.auth.staff import Role
 from gateway.desk import Desk
-from gateway.pages.door import Door
-from gateway.pages.routes import router
 from gateway.parts import Parts, open_parts
-from gateway.request_context import RequestContext
 from gateway.serve import Limits, listen, serve
 from gateway.settings import Settings
 from storage import patients
@@ -54,7 +44,6 @@ from storage.sealing import KeyRing
 from storage.tables import log_event, study
 from tests.conftest import free_port
 
-PAGE_PATHS = r"^(/priors)?/($|sign-|patients|static)"
 PASSWORD = "a password of the desk"
 
 
@@ -112,19 +101,7 @@ class Hospital:
         self.studies = 0
 
     def app(self) -> ASGIApp:
-        """The gateway with these pages, whose passwords are cheap to check."""
-        settings, refusals = self.parts.settings, Refusals(self.log, now)
-        door = Door(
-            sessions=SessionAuthenticator(self.database, facility_name=settings.facility_name, clock=now),
-            sign_in=SignIn(self.database, self.log, self.passwords, refusals, clock=now, beat_s=0.01),
-            cookie=SessionCookie(self.base),
-            refusals=refusals,
-            public_url=self.base,
-        )
-        pages = FastAPI(openapi_url=None, redirect_slashes=False)
-        pages.include_router(router(self.desk, door, settings), prefix=urlsplit(self.base).path)
-        problems.install(pages, beat_s=0.01, challenge="Bearer")
-        return _either(RequestContext(pages), make_app(self.parts))
+        return make_app(self.parts)
 
     # what a test sets up
 
@@ -187,16 +164,6 @@ class Hospital:
 def _all_events(tx: Connection, keys: KeyRing) -> list[OpenedEvent]:
     places = tx.execute(select(log_event.c.node, log_event.c.seq).order_by(log_event.c.seq)).all()
     return [reading.read(tx, keys, reading.EventId(node=row.node, seq=row.seq)) for row in places]
-
-
-def _either(pages: ASGIApp, whole: ASGIApp) -> ASGIApp:
-    """The pages for their addresses, the gateway for all others and for its own start and end."""
-
-    async def app(scope: Scope, receive: Receive, send: Send) -> None:
-        mine = scope["type"] == "http" and re.search(PAGE_PATHS, scope["path"])
-        await (pages if mine else whole)(scope, receive, send)
-
-    return app
 
 
 @contextmanager

@@ -247,3 +247,30 @@ def test_an_error_page_looks_like_a_page(hospital: Hospital, page: Page) -> None
     look(page, "g-error")
     page.get_by_role("link", name="Back to the search").click()
     expect(page.get_by_role("heading", name="Find a patient")).to_be_visible()
+
+
+def test_after_signing_out_the_back_button_shows_no_patient(hospital: Hospital, page: Page) -> None:
+    hospital.receive()
+    sign_in(page, hospital.employ(Role.CONSENT))
+    page.get_by_label("Patient ID").fill("P-1")
+    page.get_by_role("button", name="Find by ID").click()
+    expect(page.get_by_role("heading", name="CITIZEN, JANE")).to_be_visible()
+    page.get_by_role("button", name="Sign out").click()
+    expect(page.get_by_text("You are signed out")).to_be_visible()
+    for _ in range(2):
+        page.go_back()
+        expect(page.get_by_role("heading", name="Sign in")).to_be_visible()
+        expect(page.get_by_text("CITIZEN")).to_have_count(0)
+
+
+def test_an_impatient_hand_grants_once(hospital: Hospital, page: Page) -> None:
+    hospital.receive()
+    hospital.register("Lakeside Clinic")
+    sign_in(page, hospital.employ(Role.CONSENT))
+    page.get_by_label("Patient ID").fill("P-1")
+    page.get_by_role("button", name="Find by ID").click()
+    page.get_by_label("Lakeside Clinic").check()
+    page.get_by_role("button", name="Grant access").click(click_count=4)
+    expect(page.get_by_role("status")).to_contain_text("Access was granted")
+    page.reload()
+    assert len(hospital.events(Kind.CONSENT)) == 1
