@@ -28,6 +28,7 @@ from sqlalchemy import (
     false,
     func,
     literal_column,
+    not_,
     or_,
     select,
 )
@@ -37,6 +38,8 @@ from consent.tables import facility
 from storage.tables import Key, patient, series, study
 
 T = TypeVar("T")
+CODE_STRING: Final = "ABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789 _"
+CODE_STRING_LENGTH: Final = 16
 Rule = Callable[[FromClause], ColumnElement[bool]]
 StudyRule = Callable[[], ColumnElement[bool]]
 
@@ -190,8 +193,13 @@ def against_the_action(grant: FromClause) -> ColumnElement[bool]:
 
 
 def closes_the_modality(grant: FromClause) -> ColumnElement[bool]:
-    """It names the series' modality or none, or the series has none."""
-    return or_(grant.c.modality.is_(None), series_modality.is_(None), grant.c.modality == series_modality)
+    """It names the series' modality or none, or the series has none that can be read (CS, PS3.5 6.2)."""
+    left_over = func.ltrim(series_modality, word(CODE_STRING), type_=Text)
+    readable = and_(
+        series_modality != word(""), left_over == word(""), func.length(series_modality) <= CODE_STRING_LENGTH
+    )
+    named = grant.c.modality == series_modality
+    return or_(grant.c.modality.is_(None), series_modality.is_(None), named, not_(readable))
 
 
 def closes_the_date(grant: FromClause) -> ColumnElement[bool]:

@@ -22,7 +22,7 @@ from . import prose, world
 from .world import World
 
 SEED = 20_260_731
-FAULTY = 1500  # studies and consents on which the seeded faults are tried
+FAULTY = 1800  # studies and consents on which the seeded faults are tried
 
 
 @cache
@@ -32,7 +32,7 @@ def large() -> World:
 
 @cache
 def small() -> World:
-    return world.make(SEED + 1, consents=FAULTY, studies=FAULTY, patients=190)
+    return world.make(SEED + 1, consents=FAULTY, studies=FAULTY, patients=200)
 
 
 @cache
@@ -133,6 +133,10 @@ def _null_modality_escapes_refusal(grant: FromClause) -> ColumnElement[bool]:
     return or_(grant.c.modality.is_(None), grant.c.modality == rules.series_modality)
 
 
+def _no_code_escapes_refusal(grant: FromClause) -> ColumnElement[bool]:
+    return or_(_null_modality_escapes_refusal(grant), rules.series_modality.is_(None))
+
+
 def _null_date_escapes_refusal(grant: FromClause) -> ColumnElement[bool]:
     return rules.reaches_the_date(grant)
 
@@ -146,7 +150,7 @@ def _unlabelled_escapes_refusal(grant: FromClause) -> ColumnElement[bool]:
 
 
 def _null_modality_fits_permit(grant: FromClause) -> ColumnElement[bool]:
-    return rules.closes_the_modality(grant)
+    return _no_code_escapes_refusal(grant)
 
 
 def _null_date_fits_permit(grant: FromClause) -> ColumnElement[bool]:
@@ -183,11 +187,13 @@ FAULTS = [
     Fault("a suspended facility is let in", rules.to_an_admitted_facility, _suspended_too),
     Fault("a facility asks for a purpose it was not given", rules.to_an_admitted_facility, _any_purpose_of_its_own),
     Fault("an unregistered facility is let in", rules.to_an_admitted_facility, _always),
+    Fault("a purpose that the patient did not allow", rules.for_the_purpose, _always),
     Fault("emergency purposes are reached by `any purpose`", rules.not_in_an_emergency, _always),
     Fault("permission for one action is enough for two", rules.allows_the_action, _some_action_is_enough),
     Fault("permission to search permits retrieval", rules.allows_the_action, _always),
     Fault("the study named is not compared", rules.of_the_study, _always),
     Fault("a series without modality escapes a refusal", rules.closes_the_modality, _null_modality_escapes_refusal),
+    Fault("a modality that is no code escapes a refusal", rules.closes_the_modality, _no_code_escapes_refusal),
     Fault("a study without date escapes a refusal", rules.closes_the_date, _null_date_escapes_refusal),
     Fault("an unlabelled series escapes a refusal", rules.closes_the_labels, _unlabelled_escapes_refusal),
     Fault("a series without modality fits a narrowed permit", rules.reaches_the_modality, _null_modality_fits_permit),
