@@ -104,6 +104,7 @@ def claim(root: Path, database: Database, sync: Sync) -> str:
     if found != store_id:
         raise WrongStore("The data directory belongs to another database.")
     if not claimed:
+        sync.directory(root.absolute().parent)  # the directory's own name
         database.write(_set_claimed)
     return store_id
 

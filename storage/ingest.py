@@ -45,6 +45,8 @@ class Ingest:
     ----------
     append : writes events into the log inside a transaction: `AuditLog.append_many`
     custody : in whose name instances are stored when a delivery does not say
+    takers : threads that scan
+    keepers : threads that wait for the disk
     """
 
     def __init__(
@@ -57,13 +59,15 @@ class Ingest:
         policy: IngestPolicy,
         clock: Callable[[], Instant],
         custody: Custody,
+        takers: int = TAKERS,
+        keepers: int = KEEPERS,
     ) -> None:
         self._database = database
         self._directory = directory
         self._policy = policy
         self._custody = custody
-        self._takers = ThreadPoolExecutor(TAKERS, thread_name_prefix="take")
-        self._keepers = ThreadPoolExecutor(KEEPERS, thread_name_prefix="keep")
+        self._takers = ThreadPoolExecutor(takers, thread_name_prefix="take")
+        self._keepers = ThreadPoolExecutor(keepers, thread_name_prefix="keep")
         self._settlement = Settlement(
             database=database,
             archive=archive,
@@ -158,7 +162,7 @@ class Ingest:
         self._keepers.shutdown()
 
     def _fill(self, waiting: deque[Future[Taken]], sources: Iterator[Received], delivery: Delivery) -> bool:
-        while len(waiting) < AT_ONCE + TAKERS:
+        while len(waiting) < 2 * AT_ONCE:
             received = next(sources, None)
             if received is None:
                 break

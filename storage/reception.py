@@ -6,6 +6,8 @@ import logging
 from collections.abc import Callable
 from dataclasses import dataclass
 
+from sqlalchemy.exc import SQLAlchemyError
+
 from storage.content import Content, Source, Unreadable, receive
 from storage.elements import ScanLimits
 from storage.errors import ArchiveAway, ReadOnly, StorageError, StoreFull
@@ -116,6 +118,8 @@ class Reception:
             taken.end(Status.REJECTED, str(error), PROCESSING_FAILURE)
         except (StoreFull, ReadOnly, ArchiveAway) as error:
             taken.fail(error)
+        except (OSError, SQLAlchemyError):  # the disk or the catalog, not the instance
+            taken.fail(ArchiveAway())
         except Exception as error:  # noqa: BLE001 - one instance must not stop those that come with it
             _give_up(taken, error)
         return taken

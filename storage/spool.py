@@ -35,7 +35,8 @@ class Room:
         self.writability.require()
         if received + more > self.object_limit_bytes:
             raise InstanceTooLarge
-        self.space.require(more)
+        with self.writability.guard():
+            self.space.require(more)
 
 
 class Staged:

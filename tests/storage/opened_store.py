@@ -107,6 +107,7 @@ def open_store(
     sync: Sync | None = None,
     space: Space | None = None,
     node: str = "n1",
+    **threads: int,
 ) -> Store:
     root.mkdir(exist_ok=True)
     directory = open_data_directory(root, database, sync=sync, space=space or Space(root=root, reserve_bytes=0))
@@ -122,5 +123,6 @@ def open_store(
         policy=policy or IngestPolicy(),
         clock=lambda: now[0],
         custody=CUSTODY,
+        **threads,
     )
     return Store(root, database, directory, archive, log, ingest, now)
