@@ -5,10 +5,11 @@ GatewayError
 ├── NotAvailable        absent and forbidden alike (law 4)
 ├── PartHidden          the one exception (law 5)
 ├── NoSuchFrame
+├── NotAcceptable       content negotiation finds nothing (PS3.18 8.7.8)
 ├── TooMuch
 └── NotAllowed
 
-Authentication has its own tree in gateway/auth/errors.py, content negotiation in gateway/dicomweb/errors.py.
+Authentication has its own tree in gateway/auth/errors.py.
 The docstring of a class is its default message. No message holds patient data.
 """
 
@@ -36,6 +37,10 @@ class PartHidden(GatewayError):
 
 class NoSuchFrame(GatewayError):
     """The instance has no frame with that number; frames are counted from 1."""
+
+
+class NotAcceptable(GatewayError):
+    """None of the media types asked for can be sent here."""
 
 
 class TooMuch(GatewayError):

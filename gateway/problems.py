@@ -18,8 +18,16 @@ from starlette.exceptions import HTTPException
 from consent.errors import ChangedMeanwhile, ConsentError, NotInThatState, UnknownConsent, UnknownFacility
 from gateway.auth.errors import AuthError
 from gateway.beat import until_beat
-from gateway.dicomweb.errors import NotAcceptable
-from gateway.errors import BadRequest, GatewayError, NoSuchFrame, NotAllowed, NotAvailable, PartHidden, TooMuch
+from gateway.errors import (
+    BadRequest,
+    GatewayError,
+    NoSuchFrame,
+    NotAcceptable,
+    NotAllowed,
+    NotAvailable,
+    PartHidden,
+    TooMuch,
+)
 from storage.errors import (
     ArchiveAway,
     BadQuery,
@@ -120,7 +128,7 @@ def install(app: Starlette, *, beat_s: float, challenge: str) -> None:
         await until_beat(request.state.began, beat_s)
         return problem(error.status_code, NO_ROUTE, headers=dict(error.headers or {}))
 
-    for kind in (GatewayError, ConsentError, StorageError, AuthError, NotAcceptable):
+    for kind in (GatewayError, ConsentError, StorageError, AuthError):
         app.add_exception_handler(kind, known)
     app.add_exception_handler(RequestValidationError, invalid)
     app.add_exception_handler(HTTPException, routing)

@@ -13,7 +13,7 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import Final
 
-from gateway.dicomweb.errors import NotAcceptable
+from gateway.errors import NotAcceptable
 
 MULTIPART: Final = "multipart/related"
 AS_STORED: Final = "*"

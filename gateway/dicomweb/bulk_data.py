@@ -12,12 +12,11 @@ from pydicom.uid import DeflatedExplicitVRLittleEndian
 from gateway.coverage import Progress
 from gateway.dicomweb.accept import Representation
 from gateway.dicomweb.conversion import swap_bytes, word_of
-from gateway.dicomweb.errors import NotAcceptable
 from gateway.dicomweb.instances import location_of
 from gateway.dicomweb.multipart import Multipart, Part, Piece
 from gateway.dicomweb.offers import OCTETS
 from gateway.dicomweb.sending import send
-from gateway.errors import NotAvailable
+from gateway.errors import NotAcceptable, NotAvailable
 from gateway.transactions import Retrieval
 from storage.bulk import BulkValue, find
 from storage.model import ByteSpan, InstanceRef

@@ -17,7 +17,7 @@ from pydicom.uid import (
     ImplicitVRLittleEndian,
 )
 
-from gateway.dicomweb.errors import NotAcceptable
+from gateway.errors import NotAcceptable
 
 WORDS: Final = {"OF": 4, "OL": 4, "OD": 8, "OV": 8}
 AS_STORED: Final = "*"
@@ -50,7 +50,7 @@ def to_explicit_little_endian(file: bytes) -> bytes:
         _swap_words(data_set)
     data_set.file_meta.TransferSyntaxUID = ExplicitVRLittleEndian
     converted = BytesIO()
-    data_set.save_as(converted, enforce_file_format=True, little_endian=True, implicit_vr=False)
+    pydicom.dcmwrite(converted, data_set, enforce_file_format=True, little_endian=True, implicit_vr=False)
     return converted.getvalue()
 
 

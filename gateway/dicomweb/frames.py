@@ -11,15 +11,14 @@ from pydicom.uid import ExplicitVRBigEndian, ExplicitVRLittleEndian
 from gateway.coverage import Progress
 from gateway.dicomweb.accept import Representation
 from gateway.dicomweb.conversion import UNENCAPSULATED, swap_bytes, word_of
-from gateway.dicomweb.errors import NotAcceptable
 from gateway.dicomweb.instances import location_of
 from gateway.dicomweb.multipart import Multipart, Part, Piece
 from gateway.dicomweb.offers import FRAME_MEDIA_TYPES, OCTETS, first_possible
 from gateway.dicomweb.sending import send
-from gateway.errors import BadRequest, NoSuchFrame, TooMuch
+from gateway.errors import BadRequest, NoSuchFrame, NotAcceptable, TooMuch
 from gateway.transactions import Retrieval
 from storage.bulk import find
-from storage.frames import FrameTable
+from storage.frame_table import FrameTable
 from storage.model import InstanceRef
 
 PIXEL_DATA: Final = "7FE00010"

@@ -6,7 +6,7 @@ from collections.abc import Callable, Sequence
 from typing import Final, TypeVar
 
 from gateway.dicomweb.accept import Offer, Representation
-from gateway.dicomweb.errors import NotAcceptable
+from gateway.errors import NotAcceptable
 
 Offers = Sequence[Offer]
 T = TypeVar("T")

@@ -9,7 +9,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from gateway.dicomweb.accept import Offer, Representation, negotiate
-from gateway.dicomweb.errors import NotAcceptable
+from gateway.errors import NotAcceptable
 
 DICOM, OCTETS, JSON = "application/dicom", "application/octet-stream", "application/dicom+json"
 JPEG_BASELINE = "1.2.840.10008.1.2.4.50"
