@@ -16,6 +16,7 @@ from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import replace
 from typing import Final
 
+from sqlalchemy import Connection
 from sqlalchemy.exc import IntegrityError, OperationalError
 
 from storage import quarantine
@@ -25,8 +26,10 @@ from storage.content import Source
 from storage.data_directory import DataDirectory
 from storage.database import Database
 from storage.errors import NotDurable
+from storage.ingest_events import let_go
 from storage.model import Custody, Instant
 from storage.outcome import PROCESSING_FAILURE, Outcome, Status
+from storage.quarantine import Confined
 from storage.reception import Delivery, Received, Reception, Taken
 from storage.settlement import Append, IngestPolicy, Settlement
 from storage.spool import Staged
@@ -66,6 +69,8 @@ class Ingest:
         self._directory = directory
         self._policy = policy
         self._custody = custody
+        self._append = append
+        self._clock = clock
         self._takers = ThreadPoolExecutor(takers, thread_name_prefix="take")
         self._keepers = ThreadPoolExecutor(keepers, thread_name_prefix="keep")
         self._settlement = Settlement(
@@ -146,20 +151,40 @@ class Ingest:
         ------
         KeyError : there is no such entry, or it is not held
         """
-        held = self._database.read(quarantine.find, key)
-        if held is None or held.state != "held":
-            raise KeyError(key)
+        held = self._held(key)
         path = self._directory.quarantine.path_of(held.digest)
         outcome = self.store(path, replace(delivery, reviewed=True), name=f"quarantine {key}")
         if outcome.status in {Status.STORED, Status.DUPLICATE}:
-            self._database.write(quarantine.set_state, key, "released")
-            self._directory.quarantine.remove(held.digest)
+            self._let_go(held, delivery, "released")
         return outcome
+
+    def discard(self, key: int, delivery: Delivery) -> None:
+        """Delete what is held in quarantine, on an operator's word; what it was stays on record.
+
+        Raises
+        ------
+        KeyError : there is no such entry, or it is not held
+        """
+        self._let_go(self._held(key), delivery, "discarded")
 
     def close(self) -> None:
         """Let the threads end."""
         self._takers.shutdown()
         self._keepers.shutdown()
+
+    def _held(self, key: int) -> Confined:
+        held = self._database.read(quarantine.find, key)
+        if held is None or held.state != "held":
+            raise KeyError(key)
+        return held
+
+    def _let_go(self, held: Confined, delivery: Delivery, state: str) -> None:
+        self._database.write(self._note_let_go, held, delivery, state)
+        self._directory.quarantine.remove(held.digest)
+
+    def _note_let_go(self, tx: Connection, held: Confined, delivery: Delivery, state: str) -> None:
+        quarantine.set_state(tx, held.key, state)
+        self._append(tx, [let_go(delivery, self._clock(), held, state)])
 
     def _fill(self, waiting: deque[Future[Taken]], sources: Iterator[Received], delivery: Delivery) -> bool:
         while len(waiting) < 2 * AT_ONCE:

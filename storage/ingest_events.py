@@ -9,6 +9,7 @@ from storage.index import Indexed
 from storage.judgement import Standing
 from storage.log.event import AuditEvent, Kind, Plain
 from storage.model import Instant
+from storage.quarantine import Confined
 from storage.reception import Delivery, Taken
 
 INSTANCES = "instances"
@@ -31,7 +32,13 @@ def quarantined(delivery: Delivery, at: Instant, taken: Taken, reason: str, *, k
         kind=Kind.QUARANTINED,
         at=at,
         request=delivery.request,
-        plain={"job": delivery.job, "reason": reason, "bytes": taken.candidate.size_bytes, "kept": kept},
+        plain={
+            "job": delivery.job,
+            "change": "held",
+            "reason": reason,
+            "bytes": taken.candidate.size_bytes,
+            "kept": kept,
+        },
         sealed={
             "actor": delivery.actor,
             "digest": taken.candidate.digest.hex(),
@@ -39,6 +46,17 @@ def quarantined(delivery: Delivery, at: Instant, taken: Taken, reason: str, *, k
             "instance": one.sop_instance_uid,
         },
         subjects=_subjects(one.study_instance_uid, [one]),
+    )
+
+
+def let_go(delivery: Delivery, at: Instant, held: Confined, state: str) -> AuditEvent:
+    """An operator let bytes out of quarantine: `released` into the catalog, or `discarded`."""
+    return AuditEvent(
+        kind=Kind.QUARANTINED,
+        at=at,
+        request=delivery.request,
+        plain={"job": delivery.job, "change": state, "bytes": held.size_bytes},
+        sealed={"actor": delivery.actor, "digest": held.digest.hex(), "instance": held.sop_instance_uid},
     )
 
 

@@ -1,6 +1,6 @@
 """kill -9 at random moments of an import: nothing told is lost, and sending again completes it.
 
-python -m tests.faults.kills --rounds 200
+python -m tests.faults.kills --times 200
 """
 
 from __future__ import annotations
@@ -58,10 +58,10 @@ def _time_of_one(place: Path) -> float:
 
 def main() -> int:
     parser = argparse.ArgumentParser()
-    parser.add_argument("--rounds", type=int, default=100)
+    parser.add_argument("--times", type=int, default=100)
     parser.add_argument("--seed", type=int, default=random.randrange(1 << 30))
     arguments = parser.parse_args()
-    wrong = campaign(arguments.rounds, arguments.seed)
+    wrong = campaign(arguments.times, arguments.seed)
     print(*wrong, sep="\n")
     return bool(wrong)
 

@@ -30,7 +30,7 @@ def loop_devices() -> None:
 
 
 def test_nothing_acknowledged_is_lost_to_kill_9() -> None:
-    code, figures = run("kills", "--rounds", "6", "--seed", "7")
+    code, figures = run("kills", "--times", "6", "--seed", "7")
     assert code == 0, figures
 
 

@@ -138,6 +138,21 @@ def test_a_file_that_could_run_as_a_program_waits_for_an_operator(store: Store) 
         store.ingest.release(held["id"], store.ingest.delivery("request-9"))
 
 
+def test_what_an_operator_discards_is_gone_and_on_record(store: Store) -> None:
+    first, second = made_up.instance(PatientSex="F"), made_up.instance(PatientSex="M")
+    store.store(first, second)
+    (held,) = store.rows(quarantine)
+    store.ingest.discard(held["id"], store.ingest.delivery("request-9"))
+    assert not store.directory.quarantine.path_of(held["digest"]).exists()
+    assert [event.plain["change"] for event in store.events(Kind.QUARANTINED)] == ["held", "discarded"]
+    with pytest.raises(KeyError):
+        store.ingest.discard(held["id"], store.ingest.delivery("request-9"))
+    # the same bytes again wait again
+    assert statuses(store.store(second)) == ["conflict"]
+    assert store.rows(quarantine)[0]["state"] == "held"
+    assert store.fsck().problems == []
+
+
 def test_a_release_that_still_contradicts_stays_in_quarantine(store: Store) -> None:
     store.store(made_up.instance(PatientSex="F"))
     store.store(made_up.instance(PatientSex="M"))
