@@ -144,7 +144,7 @@ class AuditLog:
         )
 
     def sequence(self, tx: Connection) -> int:
-        """Give waiting events their places in the tree, up to 512; gives how many. LogDamaged when a node is stuck."""
+        """Give waiting events their places in the tree, up to 128; gives how many. LogDamaged when a node is stuck."""
         done = sequencer.sequence(tx)
         if done.stuck and not done.placed:
             raise LogDamaged(" ".join(done.stuck))
@@ -154,7 +154,7 @@ class AuditLog:
         """Run one round of the sequencer: place every waiting event, sign, publish."""
         return Sequencing(self.database, self.publisher, self.data_dir).advance()
 
-    async def run_sequencer(self) -> None:
+    async def run_sequencer(self, *, round_s: float = ROUND_S, heartbeat_s: float = HEARTBEAT_S) -> None:
         """Run rounds until cancelled: a checkpoint within seconds of an event, a heartbeat when nothing happens.
 
         A round that fails is told in `trouble`, which readiness checks read, and tried again.
@@ -164,10 +164,10 @@ class AuditLog:
             checkpoint = await self._round()
             if checkpoint is not None and checkpoint.size != size:
                 size, since = checkpoint.size, time.monotonic()
-            elif time.monotonic() - since >= HEARTBEAT_S:
+            elif time.monotonic() - since >= heartbeat_s:
                 since = time.monotonic()
                 await self._beat()
-            await asyncio.sleep(ROUND_S)
+            await asyncio.sleep(round_s)
 
     def prove_inclusion(self, leaf: int) -> proofs.InclusionProof:
         """Prove that the event at `leaf` is in the published tree; NotYetSigned before it is."""

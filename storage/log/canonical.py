@@ -68,7 +68,8 @@ def _check_object(value: Mapping[Any, Any]) -> None:
         # beyond ASCII, sorting by code point and by UTF-16 unit differ
         if type(name) is not str or not name.isascii():
             raise NotCanonical
-        _check(part)
+        if type(part) not in _SCALARS:
+            _check(part)
 
 
 def _check_list(value: Iterable[Any]) -> None:

@@ -60,7 +60,7 @@ class IndexCheck:
         where = {"node": entry.node, "seq": entry.seq}
         missing = [subject for subject in due if tx.execute(_ROW, {**where, "subject": subject}).first() is None]
         if missing:
-            say(f"The index of subjects lacks {entry.where}, which a search for its {len(missing)} subjects misses.")
+            say(f"The index of subjects lacks {entry.where}: a search for {len(missing)} of its subjects misses it.")
         return len(missing)
 
 

@@ -82,10 +82,7 @@ class Publisher:
         try:
             note = (self._directory / "checkpoint").read_text()
             return opened(note, self._key), note
-        except FileNotFoundError:
-            return None
-        except (CheckpointInvalid, UnicodeDecodeError) as error:
-            _logger.warning("the published checkpoint is not this log's and is written anew: %s", error)
+        except (FileNotFoundError, CheckpointInvalid, UnicodeDecodeError):
             return None
 
     def witness(self, where: str, note: str, say: Callable[[str], None]) -> list[Witness]:
@@ -213,6 +210,8 @@ class Publisher:
                 raise LogDamaged(f"No event has place {first} in the tree.")
 
     def _publish(self, note: str) -> None:
+        if self.published() is None and (self._directory / "checkpoint").exists():
+            _logger.warning("what was published as the checkpoint was not this log's; it is replaced")
         make_directories(self._directory)
         replace_file(self._directory / "key", (self._key.text() + "\n").encode())
         replace_file(self._directory / "checkpoint", note.encode())

@@ -17,7 +17,7 @@ from storage.log.errors import LogDamaged
 from storage.log.merkle import Frontier, leaf_hash
 from storage.tables import log_event, log_node, log_tree
 
-AT_MOST: Final = 512  # events placed in one transaction, so that recording never waits long for it
+AT_MOST: Final = 128  # events placed in one transaction: what is recorded meanwhile waits 4 ms for it at most
 
 _TREE: Final = select(log_tree).where(log_tree.c.id == 1).with_for_update()
 _WAITING: Final = (

@@ -283,10 +283,10 @@ def test_an_altered_tree_row_is_not_built_upon(log: AuditLog) -> None:
 
 
 def test_a_long_backlog_is_sequenced_in_small_transactions(log: AuditLog) -> None:
-    log.database.write(log.append_many, heartbeats(1300))
-    assert [log.database.write(log.sequence) for _ in range(4)] == [512, 512, 276, 0]
+    log.database.write(log.append_many, heartbeats(330))
+    assert [log.database.write(log.sequence) for _ in range(4)] == [128, 128, 74, 0]
     log.database.write(log.append_many, heartbeats(1))
-    assert log.advance().size == 1301
+    assert log.advance().size == 331
 
 
 def test_the_last_place_is_found_however_long_the_backlog(log: AuditLog) -> None:
