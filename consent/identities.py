@@ -60,4 +60,4 @@ def _subject(tx: Connection, key: int) -> str:
     row = tx.execute(_WHO, {"key": key}).one_or_none()
     if row is None:
         raise UnknownPatient
-    return patients.subject(row.patient_id, row.issuer)
+    return patients.identifier(row.patient_id, row.issuer)

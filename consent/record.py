@@ -21,7 +21,7 @@ class Record(Protocol):
 
 def consent_changed(change: str, consent: Consent, provenance: Provenance) -> AuditEvent:
     """A new version of a consent. Patient, people, studies and free text are sealed; who may receive is plain."""
-    subject = patients.subject(consent.patient_id, consent.issuer)
+    subject = patients.identifier(consent.patient_id, consent.issuer)
     return AuditEvent(
         kind=Kind.CONSENT,
         at=provenance.at,

@@ -12,12 +12,12 @@ from gateway.call import Call
 from gateway.desk_file import PatientFile
 from storage.log.event import AuditEvent, Kind, Plain
 from storage.model import Instant
-from storage.patients import KnownPatient, subject
+from storage.patients import KnownPatient, identifier
 
 
 def sought(call: Call, at: Instant, asked: Sequence[str], found: Sequence[KnownPatient]) -> AuditEvent:
     """Somebody looked a patient up; that there is such a patient is disclosed already."""
-    patients = [subject(patient.patient_id, patient.issuer) for patient in found]
+    patients = [identifier(patient.patient_id, patient.issuer) for patient in found]
     return AuditEvent(
         kind=Kind.DESK_VIEW,
         at=at,
@@ -30,7 +30,7 @@ def sought(call: Call, at: Instant, asked: Sequence[str], found: Sequence[KnownP
 
 def viewed(call: Call, decision: Decision, file: PatientFile) -> AuditEvent:
     """A patient's file is laid open: to be durable before it is shown (law 6)."""
-    patient = subject(file.patient.patient_id, file.patient.issuer)
+    patient = identifier(file.patient.patient_id, file.patient.issuer)
     studies = [study.study_instance_uid for study in file.studies]
     return AuditEvent(
         kind=Kind.DESK_VIEW,

@@ -27,11 +27,6 @@ class KnownPatient:
     in_doubt: bool
 
 
-def subject(patient_id: str, issuer: str) -> str:
-    """How the record names a patient; neither part can hold a backslash (PS3.5 6.2, LO)."""
-    return f"{issuer}\\{patient_id}"
-
-
 def find(tx: Connection, patient_id: str, issuer: str) -> int | None:
     """The key of this patient, or None when nothing is known of them."""
     found: int | None = tx.execute(_FIND, {"by_issuer": issuer, "by_patient_id": patient_id}).scalar()

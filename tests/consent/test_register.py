@@ -236,14 +236,14 @@ def test_the_record_seals_who_and_says_what(database: Database, log: AuditLog, k
     opened = {
         row.field: value_of(keys.sealer.open(row.sealed, opening_context(row.node, row.seq, row.field))) for row in rows
     }
-    assert opened["patient"] == patients.subject(*CITIZEN)
+    assert opened["patient"] == patients.identifier(*CITIZEN)
     assert opened["studies"] == ["2.25.77"]
     assert opened["signed_by"] == "Pat Made-Up"
     assert opened["person"] == "staff@hospital.example"
     about = {row.subject for row in database.read(lambda tx: tx.execute(select(log_subject)).all())}
     expected = {
         ("consent", made.consent_id),
-        ("patient", patients.subject(*CITIZEN)),
+        ("patient", patients.identifier(*CITIZEN)),
         ("person", "staff@hospital.example"),
         ("facility", "fac-a"),
         ("study", "2.25.77"),
@@ -459,7 +459,7 @@ def test_a_facility_may_be_named_before_it_is_registered(database: Database, log
 def test_what_the_register_leaves_is_what_prose_says(database: Database, log: AuditLog, seed: int) -> None:
     """Changes at random, through the register; then every requester sees what the latest versions say."""
     random = Random(seed)
-    made = world.make(seed, consents=60, studies=60, patients=10)
+    made = world.make(seed, consents=100, studies=100, patients=12)
     database.write(world.load_all_but_consents, made)
     for theirs in made.consents.values():
         for one in theirs:
@@ -472,7 +472,7 @@ def test_what_the_register_leaves_is_what_prose_says(database: Database, log: Au
     found = database.read(answers, opened_by(CONSENT), asks)
     assert found == [prose.seen(ask, made.images, by_patient) for ask in asks]
     assert {head.state for head in heads} > {State.ACTIVE, State.SUSPENDED, State.REVOKED}
-    assert sum(map(len, found)) > 30
+    assert sum(map(len, found)) > 20
 
 
 def live(database: Database, log: AuditLog, one: Consent, random: Random) -> None:
