@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 from collections.abc import AsyncIterator, Callable
 from contextlib import AbstractAsyncContextManager, asynccontextmanager, suppress
 from dataclasses import dataclass, replace
@@ -16,7 +17,7 @@ from starlette.routing import Mount, Router
 from starlette.types import ASGIApp
 
 import gateway.auth.tables  # noqa: F401 - the metadata must know every table
-from gateway import health, lifecycle, log_routes, problems, serve
+from gateway import health, lifecycle, log_lines, log_routes, problems, serve
 from gateway.auth import oauth
 from gateway.auth.access_tokens import AccessTokens, signing_key
 from gateway.auth.authorization_server import AuthorizationServer
@@ -201,5 +202,6 @@ def run_server(parts: Parts, host: str, port: int) -> None:
     settings = parts.settings
     if not settings.public_url:
         settings = settings.model_copy(update={"public_url": f"http://{host}:{port}"})
+    log_lines.configure(sys.stderr)
     app = make_app(replace(parts, settings=settings))
     serve.run(app, host=host, port=port, trusted_proxy=settings.trusted_proxy)

@@ -223,6 +223,7 @@ def _open_engine(url: sa.URL, *, writer: bool, size: int) -> Engine:
         poolclass=sa.pool.QueuePool,
         pool_size=size,
         max_overflow=-1,
+        hide_parameters=True,  # the message of an error must not repeat whom a statement was about
     )
     event.listen(engine, "connect", _sqlite_writer_settings if writer else _sqlite_reader_settings)
     event.listen(engine, "begin", _begin_immediate if writer else _begin_deferred)
@@ -235,6 +236,7 @@ def _postgresql_engine(url: sa.URL, size: int) -> Engine:
         pool_size=size,
         max_overflow=-1,
         pool_pre_ping=True,
+        hide_parameters=True,
         # a server that answers before its log is on disk would make every acknowledgement a lie
         # compiling a plan takes longer than any of our statements runs
         connect_args={"options": "-c synchronous_commit=on -c timezone=UTC -c jit=off"},
