@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from typing import Final
 
-from sqlalchemy import Connection, Table, bindparam, delete, exists, or_, select
+from sqlalchemy import Connection, Text, bindparam, delete, exists, func, insert, or_, select
 from sqlalchemy.dialects import postgresql, sqlite
 from sqlalchemy.sql.dml import ReturningInsert
 
@@ -19,16 +19,23 @@ KEPT: Final = 600_000_000  # microseconds beyond the end, so that a node whose c
 _IS_REVOKED = select(exists().where(token_revoked.c.jti == bindparam("which")))
 
 
-def _insert_once(table: Table) -> dict[str, ReturningInsert[tuple[str]]]:
-    """A row that is new comes back; one that is there already, or is being written elsewhere, does not."""
-    return {
-        "postgresql": postgresql.insert(table).on_conflict_do_nothing().returning(table.c.jti),
-        "sqlite": sqlite.insert(table).on_conflict_do_nothing().returning(table.c.jti),
-    }
+def _use_on_postgresql() -> ReturningInsert[tuple[str]]:
+    """Never waits for another node that is using the same assertion up: it takes the other for the first.
+
+    One transaction carries many requests, so two nodes that waited for each other's assertions would never end.
+    """
+    row = [bindparam(column.name, type_=column.type) for column in assertion_used.c]
+    name = bindparam("issuer", type_=Text) + " " + bindparam("jti", type_=Text)
+    alone = func.pg_try_advisory_xact_lock(func.hashtextextended(name, 0))
+    source = select(*row).where(alone)
+    insertion = postgresql.insert(assertion_used).from_select(list(assertion_used.c.keys()), source)
+    return insertion.on_conflict_do_nothing().returning(assertion_used.c.jti)
 
 
-_USE = _insert_once(assertion_used)
-_REVOKE = _insert_once(token_revoked)
+_USE = {
+    "postgresql": _use_on_postgresql(),
+    "sqlite": sqlite.insert(assertion_used).on_conflict_do_nothing().returning(assertion_used.c.jti),
+}
 
 
 def use_assertion(tx: Connection, issuer: str, jti: str, expires_at: Instant) -> bool:
@@ -39,10 +46,13 @@ def use_assertion(tx: Connection, issuer: str, jti: str, expires_at: Instant) ->
 
 def revoke_token(tx: Connection, jti: str, expires_at: Instant) -> bool:
     """End a token before its time, everywhere; false when it had been revoked before."""
-    fresh = tx.execute(_REVOKE[tx.dialect.name], {"jti": jti, "expires_at": expires_at}).first() is not None
-    if fresh:
-        epoch.bump(tx)
-    return fresh
+    if is_token_revoked(tx, jti):
+        return False
+    epoch.bump(tx)  # first: whoever revokes elsewhere waits for this, and then finds what was written
+    if is_token_revoked(tx, jti):
+        return False
+    tx.execute(insert(token_revoked), {"jti": jti, "expires_at": expires_at})
+    return True
 
 
 def is_token_revoked(tx: Connection, jti: str) -> bool:

@@ -48,6 +48,21 @@ async def test_t5_an_assertion_counts_once_on_all_nodes(make_gateway, database, 
         second.close()
 
 
+async def test_nodes_that_use_and_revoke_the_same_things_never_wait_for_each_other_in_a_circle(database) -> None:
+    second = another(database)
+    names = [f"jti-{n}" for n in range(40)]
+    try:
+        for work, details in ((use_assertion, ("facility",)), (revoke_token, ())):
+            there = [database.submit(work, *details, name, 1_900_000_000_000_000) for name in names]
+            back = [second.submit(work, *details, name, 1_900_000_000_000_000) for name in reversed(names)]
+            done = dict.fromkeys(names, 0)
+            for name, future in (*zip(names, there, strict=True), *zip(reversed(names), back, strict=True)):
+                done[name] += await asyncio.wrap_future(future)
+            assert set(done.values()) == {1}
+    finally:
+        second.close()
+
+
 async def test_t5_an_assertion_counts_once_across_a_restart(make_gateway, database, partner) -> None:
     assertion = None
     async with make_gateway(database) as before:
