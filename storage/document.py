@@ -22,10 +22,11 @@ from sqlalchemy import Connection, bindparam, delete, exists, insert, select
 
 from storage.database import Database
 from storage.dicom_json import BASE_MARK
-from storage.fragment import LEVEL, RAW, merge
+from storage.fragment import RAW, merge
 from storage.model import Instant, SeriesRef
 from storage.tables import instance, series, series_document, study
 
+LEVEL: Final = 6  # written once, sent many times
 ROWS: Final = 200  # instances in memory while a document is built: it may have any number of them
 _PIECE_BYTES: Final = 1 << 20
 

@@ -14,7 +14,7 @@ from typing import Final
 
 TAG: Final = slice(1, 9)  # of a line: `"ggggeeee":…`
 ABSENT_LENGTH: Final = len('"ggggeeee":')
-LEVEL: Final = 6  # a third smaller than the fastest, for 0.1 ms once
+LEVEL: Final = 4  # a twentieth larger than the usual 6, in a fifth of the time
 RAW: Final = -15  # deflate without a wrapper
 
 # the character set and the time zone explain the values of both levels
