@@ -21,7 +21,7 @@ from storage.ingest_events import ingested, quarantined
 from storage.judgement import DUPLICATE, Known, KnownInstance, Standing, Verdict
 from storage.log.event import AuditEvent
 from storage.model import Instant
-from storage.outcome import CANNOT_UNDERSTAND, Status
+from storage.outcome import CANNOT_UNDERSTAND, PROCESSING_FAILURE, Status
 from storage.reception import Delivery, Taken
 
 Append = Callable[[Connection, Sequence[AuditEvent]], object]
@@ -154,7 +154,7 @@ class Settlement:
             if twin is not None:
                 found = find_by_digest(tx, twin.digest, self._holds)
                 if found is None or not found.promised:
-                    one.taken.end(Status.FAILED, "The stored copy went away meanwhile; send it again.", 0x0110)
+                    one.taken.end(Status.FAILED, "The stored copy went away; send it again.", PROCESSING_FAILURE)
                     raise CameFirst
 
     def _is_catalogued(self, digest: bytes) -> bool:
@@ -164,7 +164,11 @@ class Settlement:
         """Bytes that were written among the objects before another process won; quarantine has them now."""
         for one in plan:
             digest = one.taken.candidate.digest if one.taken.candidate else b""
-            if digest in self._written and one.verdict.standing is Standing.CONFLICT and not self._is_catalogued(digest):
+            if (
+                digest in self._written
+                and one.verdict.standing is Standing.CONFLICT
+                and not self._is_catalogued(digest)
+            ):
                 self._archive.remove(digest)
         self._written.clear()
 
