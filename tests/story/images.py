@@ -37,11 +37,11 @@ def large_study(
     data_set.SeriesInstanceUID = f"{study_uid(number)}.1"
     data_set.Columns, data_set.Rows = 2048, instance_bytes // 4096
     data_set.file_meta.TransferSyntaxUID = ImplicitVRLittleEndian if implicit else ExplicitVRLittleEndian
-    noise = random.Random(number).randbytes(instance_bytes)
+    noise = random.Random(number)
     for index in range(1, instances + 1):
         data_set.SOPInstanceUID = data_set.file_meta.MediaStorageSOPInstanceUID = f"{study_uid(number)}.1.{index}"
         data_set.InstanceNumber = index
-        data_set.PixelData = noise[index:] + noise[:index]
+        data_set.PixelData = noise.randbytes(instance_bytes)
         yield as_file(data_set)
 
 
