@@ -76,7 +76,6 @@ class Settlement:
         self._policy = policy
         self._clock = clock
         self._keepers = keepers
-        self._written: set[bytes] = set()
 
     def find_twin(self, digest: bytes, size_bytes: int) -> KnownInstance | None:
         """The instance that has exactly these bytes, if they are here."""
@@ -98,7 +97,6 @@ class Settlement:
         self._database.write(self._commit, plan, delivery)
         for one in plan:
             _end(one)
-        self._drop_losers(plan)
 
     def _holds(self, archive_id: str, digest: bytes, size_bytes: int) -> bool:
         return archive_id != self._archive.archive_id or self._archive.holds(digest, size_bytes)
@@ -124,7 +122,6 @@ class Settlement:
             if one.verdict.standing in {Standing.NEW, Standing.REPAIR}:
                 one.fragment = instance_fragment(candidate.indexed.lines, one.basis)
                 one.locator = self._archive.write(staged)
-                self._written.add(candidate.digest)
             elif one.confined:
                 self._directory.quarantine.put(staged)
         except StorageError as error:
@@ -156,21 +153,6 @@ class Settlement:
                 if found is None or not found.promised:
                     one.taken.end(Status.FAILED, "The stored copy went away; send it again.", PROCESSING_FAILURE)
                     raise CameFirst
-
-    def _is_catalogued(self, digest: bytes) -> bool:
-        return self._database.read(find_by_digest, digest, self._holds) is not None
-
-    def _drop_losers(self, plan: Iterable[_Planned]) -> None:
-        """Bytes that were written among the objects before another process won; quarantine has them now."""
-        for one in plan:
-            digest = one.taken.candidate.digest if one.taken.candidate else b""
-            if (
-                digest in self._written
-                and one.verdict.standing is Standing.CONFLICT
-                and not self._is_catalogued(digest)
-            ):
-                self._archive.remove(digest)
-        self._written.clear()
 
 
 def _judge(known: Known, taken: Taken) -> _Planned:

@@ -90,8 +90,9 @@ def test_other_instances_under_the_same_uids_are_quarantined_and_never_lost(race
     assert len(winners) == UIDS
     assert len(store.rows(quarantine)) == UIDS
     report = check(store)
-    assert report.counts["orphans"] == 0
     assert report.counts["quarantine orphans"] == 0
+    # a late loser's bytes may lie among the objects too: what is not catalogued is never deleted for that alone
+    assert report.counts["orphans"] <= UIDS
 
 
 def check(store: Store):
