@@ -1,4 +1,4 @@
-"""A few rounds of each campaign. The long ones are `make faults`; their figures are printed."""
+"""A few rounds of each campaign. The long ones are the `campaign-` targets of the Makefile; they print figures."""
 
 from __future__ import annotations
 
