@@ -79,7 +79,7 @@ def test_patients_of_the_same_name_and_birth_date_are_told_apart_by_identifier(
     assert "P-1" in desk.text
     assert "P-2" in desk.text
     assert "P-3" not in desk.text
-    assert sorted(hospital.events(Kind.DESK_VIEW)[-1].sealed["patients"]) == ["LOCAL\\P-1", "LOCAL\\P-2"]
+    assert sorted(hospital.events(Kind.DESK_VIEW)[-1].sealed["patients"]) == ["P-1^^^LOCAL", "P-2^^^LOCAL"]
 
 
 def test_a_date_that_is_none_is_told_in_a_sentence(desk: Browser) -> None:
@@ -99,10 +99,10 @@ def test_the_file_shows_studies_and_every_look_is_recorded_first(hospital: Hospi
     sought, viewed = hospital.events(Kind.DESK_VIEW)
     assert (sought.plain["what"], viewed.plain["what"]) == ("find", "file")
     assert viewed.plain["studies"] == 1
-    assert viewed.sealed["patient"] == "LOCAL\\P-1"
+    assert viewed.sealed["patient"] == "P-1^^^LOCAL"
     assert viewed.sealed["studies"] == [study]
     assert viewed.sealed["person"] == "consent@riverside.example"
-    assert ("patient", "LOCAL\\P-1") in viewed.subjects
+    assert ("patient", "P-1^^^LOCAL") in viewed.subjects
 
 
 def test_a_patient_without_studies_looks_sensible(hospital: Hospital, desk: Browser) -> None:
