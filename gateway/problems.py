@@ -16,7 +16,15 @@ from starlette.applications import Starlette
 from starlette.exceptions import HTTPException
 
 from consent.errors import ChangedMeanwhile, ConsentError, NotInThatState, UnknownConsent, UnknownFacility
-from gateway.auth.errors import AuthError
+from gateway.auth.errors import (
+    AuthError,
+    ForgedRequest,
+    SignInBusy,
+    SignInRefused,
+    StaffExists,
+    StaffRefused,
+    UnknownStaff,
+)
 from gateway.beat import until_beat
 from gateway.errors import (
     BadRequest,
@@ -46,6 +54,12 @@ STATUS: Final[dict[type[Exception], int]] = {
     BadQuery: 400,
     UnusableInstance: 400,
     AuthError: 401,
+    StaffRefused: 400,
+    ForgedRequest: 403,
+    SignInRefused: 403,
+    UnknownStaff: 404,
+    StaffExists: 409,
+    SignInBusy: 503,
     NotAllowed: 403,
     PartHidden: 403,
     NotAvailable: 404,

@@ -27,6 +27,7 @@ Work = Callable[Concatenate[Connection, P], T]
 
 BATCH: Final = 64  # functions in one commit: 64 records cost hardly more than one
 SQLITE_MINIMUM: Final = (3, 51, 3)  # earlier ones can corrupt a WAL that two connections checkpoint
+TRIES: Final = 5  # of a function that lost to another node
 BUSY_MS: Final = 10_000  # how long a commit waits for another process's commit
 
 
@@ -123,6 +124,9 @@ class Database:
             batch, last = self._take()
             if batch:
                 self._commit_batch(batch)
+            for job in batch:
+                while job.must_try_again():
+                    self._commit_batch([job])
 
     def _take(self) -> tuple[list[_Job], bool]:
         """The next job and those that arrived meanwhile; true when the database is being closed."""
@@ -146,7 +150,7 @@ class Database:
                         # SQLite undoes the whole transaction when the disk is full or fails, not only the savepoint
                         raise NotDurable  # noqa: TRY301 - the neighbours' work is gone with it
         except _WorkFailed as failed:
-            batch[0].future.set_exception(failed.reason)
+            batch[0].give_up(failed.reason)
             return
         except BaseException as error:  # noqa: BLE001 - whatever broke the commit, every waiting caller must hear it
             for job in batch:
@@ -171,6 +175,19 @@ class _Job:
         self.future: Future = Future()  # type: ignore[type-arg]
         self._result: object = None
         self._error: Exception | None = None
+        self._tries = 0
+
+    def must_try_again(self) -> bool:
+        """Whether the database ended this function to let another node go on; then it has not been answered yet."""
+        return not self.future.done()
+
+    def give_up(self, error: Exception) -> None:
+        """Tell the caller what the function raised, unless it is worth another try."""
+        self._tries += 1
+        if _lost_to_another_node(error) and self._tries < TRIES:
+            self._error = None
+            return
+        self.future.set_exception(error)
 
     def run(self, tx: Connection, *, alone: bool) -> None:
         """Run inside `tx`; a failure undoes this function only."""
@@ -188,7 +205,7 @@ class _Job:
     def settle(self) -> None:
         """Tell the caller, now that the commit is durable."""
         if self._error is not None:
-            self.future.set_exception(self._error)
+            self.give_up(self._error)
         else:
             self.future.set_result(self._result)
 
@@ -197,6 +214,11 @@ class _Job:
         refusal = self._error or NotDurable()
         refusal.__cause__ = error
         self.future.set_exception(refusal)
+
+
+def _lost_to_another_node(error: Exception) -> bool:
+    """Whether PostgreSQL chose this transaction to end a deadlock or a conflict (40P01, 40001)."""
+    return getattr(getattr(error, "orig", None), "sqlstate", None) in {"40P01", "40001"}
 
 
 def _rolled_back(tx: Connection) -> bool:

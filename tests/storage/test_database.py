@@ -2,8 +2,12 @@
 
 from __future__ import annotations
 
+import threading
+from collections.abc import Callable
+from contextlib import suppress
+
 import pytest
-from sqlalchemy import Connection, func, select
+from sqlalchemy import Connection, func, select, update
 
 from storage import patients
 from storage.database import Database
@@ -43,3 +47,26 @@ async def test_readers_and_writer_serve_a_running_loop(database: Database) -> No
 def test_a_reader_cannot_write(sqlite_database: Database) -> None:
     with pytest.raises(Exception, match="readonly"):
         sqlite_database.read(patients.find_or_add, "CITIZEN^3", "hospital")
+
+
+def test_two_nodes_that_lock_in_different_order_both_get_their_answer(
+    new_database: Callable[[str], Database], postgresql_server: str
+) -> None:
+    """PostgreSQL ends a deadlock by failing one of the two; its function is run again."""
+    here = new_database("postgresql")
+    there = Database(here.url.render_as_string(hide_password=False))
+    keys = [here.write(patients.find_or_add, f"CITIZEN^{n}", "hospital") for n in range(2)]
+    met = threading.Barrier(2, timeout=10)
+
+    def touch(tx: Connection, order: list[int]) -> str:
+        for place, key in enumerate(order):
+            tx.execute(update(patient).where(patient.c.id == key).values(state="known"))
+            if place == 0 and not met.broken:
+                with suppress(threading.BrokenBarrierError):
+                    met.wait()
+                met.abort()  # only the first try of each waits for the other
+        return "done"
+
+    answers = [here.submit(touch, keys), there.submit(touch, keys[::-1])]
+    assert [answer.result(timeout=30) for answer in answers] == ["done", "done"]
+    there.close()
