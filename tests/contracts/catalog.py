@@ -34,6 +34,9 @@ STUDY_KEYS = {
     ("PatientName", "CITIZEN^JANE"): ["1"],
     ("PatientName", "citizen^j*"): ["2", "1"],
     ("PatientName", "citizen"): [],
+    ("PatientName", "citizen^*^*"): ["2", "1"],
+    ("PatientName", "citizen^jane^*"): ["1"],
+    ("PatientName", "citizen^jane^?"): [],
     ("PatientName", "*Jos\u00e9*"): ["2"],
     ("PatientName", "jane"): [],
     ("PatientID", "CITIZEN-1"): ["1"],
@@ -54,6 +57,9 @@ STUDY_KEYS = {
     ("StudyDescription", "100% [x]_*"): ["2"],
     ("StudyDescription", "100%"): [],
     ("StudyDescription", "1*%*_z"): ["2"],
+    ("StudyDescription", "1_0*"): [],
+    ("StudyDescription", "1%_z*"): [],
+    ("StudyDescription", "100% ?x?_z"): ["2"],
 }
 SERIES_KEYS = {
     ("Modality", "MR"): ["1.2"],
