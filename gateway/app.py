@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import sys
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import AbstractAsyncContextManager, asynccontextmanager, suppress
 from dataclasses import dataclass, replace
 from ipaddress import ip_address
@@ -80,6 +80,7 @@ class Gate:
     refusals: Refusals
     cookie: SessionCookie
     one: OneCredential
+    close: Callable[[], Awaitable[None]]
 
 
 def make_gate(parts: Parts, epoch: Callable[[], int]) -> Gate:
@@ -87,9 +88,8 @@ def make_gate(parts: Parts, epoch: Callable[[], int]) -> Gate:
     settings, database, clock = parts.settings, parts.database, parts.clock
     metadata = Metadata(public_url=settings.public_url, facility_name=settings.facility_name)
     tokens = AccessTokens(signing_key(parts.keys), issuer=settings.public_url, life_s=settings.access_token_s)
-    clients = ClientAuthentication(
-        database, FacilityKeys(open_client(), clock), audience=metadata.token_url, clock=clock
-    )
+    http = open_client()
+    clients = ClientAuthentication(database, FacilityKeys(http, clock), audience=metadata.token_url, clock=clock)
     server = AuthorizationServer(
         database=database,
         log=parts.log,
@@ -101,7 +101,15 @@ def make_gate(parts: Parts, epoch: Callable[[], int]) -> Gate:
     refusals, cookie = Refusals(parts.log, clock), SessionCookie(settings.public_url)
     bearer = BearerAuthenticator(tokens, database, epoch=epoch, clock=clock)
     one = OneCredential([bearer], refusals, cookie_name=cookie.name)
-    return Gate(tokens=tokens, server=server, metadata=metadata, refusals=refusals, cookie=cookie, one=one)
+    return Gate(
+        tokens=tokens,
+        server=server,
+        metadata=metadata,
+        refusals=refusals,
+        cookie=cookie,
+        one=one,
+        close=http.aclose,
+    )
 
 
 def make_exchange(parts: Parts, gate: Gate, epochs: Epochs, coverage: Coverage) -> Exchange:
@@ -150,7 +158,7 @@ def make_app(parts: Parts) -> ASGIApp:
         docs_url=None,
         redoc_url=None,
         redirect_slashes=False,
-        lifespan=_lifespan(parts, epochs, coverage, Jobs(parts, gate.refusals)),
+        lifespan=_lifespan(parts, epochs, coverage, Jobs(parts, gate.refusals), gate.close),
     )
     for router in (
         pages.router(Desk(database=parts.database, log=parts.log, clock=parts.clock), make_door(parts, gate), settings),
@@ -169,7 +177,7 @@ def make_app(parts: Parts) -> ASGIApp:
 
 
 def _lifespan(
-    parts: Parts, epochs: Epochs, coverage: Coverage, jobs: Jobs
+    parts: Parts, epochs: Epochs, coverage: Coverage, jobs: Jobs, close: Callable[[], Awaitable[None]]
 ) -> Callable[[FastAPI], AbstractAsyncContextManager[None]]:
     @asynccontextmanager
     async def lifespan(_app: FastAPI) -> AsyncIterator[None]:
@@ -184,6 +192,7 @@ def _lifespan(
         with suppress(StorageError):
             await parts.database.commit(lifecycle.stopped, parts.log, parts.clock(), run)
         await jobs.stop()
+        await close()
 
     return lifespan
 
