@@ -114,7 +114,9 @@ def _what(scope: Scope, studies: Mapping[str, HeldStudy]) -> Iterator[str]:
     if scope.modalities:
         yield f"only {', '.join(scope.modalities)}"
     if scope.study_from or scope.study_to:
-        yield f"only dated {day(scope.study_from or '')} to {day(scope.study_to or '')}".rstrip()
+        begins = f" from {day(scope.study_from)}" if scope.study_from else ""
+        ends = f" to {day(scope.study_to)}" if scope.study_to else ""
+        yield f"only dated{begins}{ends}"
     if scope.sensitivity:
         yield f"sensitive: {', '.join(str(label.name) for label in scope.sensitivity)}"
 

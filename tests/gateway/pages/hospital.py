@@ -8,7 +8,7 @@ import re
 import secrets
 import threading
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from html import unescape
 from pathlib import Path
@@ -24,8 +24,9 @@ from sqlalchemy import Connection, select, update
 from starlette.types import ASGIApp
 
 from consent import parties
-from consent.model import Provenance, Purpose
+from consent.model import Basis, Consent, Draft, Provenance, Purpose
 from consent.parties import FacilityState
+from consent.register import grant
 from gateway.app import make_app, open_ingest
 from gateway.auth import staff
 from gateway.auth.passwords import Passwords
@@ -142,6 +143,12 @@ class Hospital:
     def bare_patient(self, patient_id: str) -> int:
         """Somebody who is known, of whom nothing is held."""
         return self.database.write(patients.find_or_add, patient_id, "LOCAL")
+
+    def record(self, how: Callable[..., Consent] = grant, **said: Any) -> Consent:
+        """A consent of the first patient, recorded elsewhere than on the pages."""
+        provenance = Provenance(by="somebody", at=said.pop("at", now()), request="test-" + secrets.token_hex(4))
+        terms = {"patient_id": "P-1", "issuer": "LOCAL", "basis": Basis.POLICY, "purposes": (Purpose.TREAT,), **said}
+        return self.database.write(how, self.log, Draft(**terms), provenance)
 
     def set_study_state(self, state: str) -> None:
         self.database.write(lambda tx: tx.execute(update(study).values(state=state)))

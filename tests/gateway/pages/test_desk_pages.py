@@ -6,12 +6,12 @@ from collections.abc import Callable
 
 import pytest
 
-from consent import register
-from consent.model import FOREVER, Consent, State
+from consent import parties, register
+from consent.model import FOREVER, Action, Consent, Purpose, Scope, Sensitivity, State
 from consent.parties import FacilityState
 from gateway.auth.staff import Role
 from storage.log.event import Kind
-from tests.gateway.pages.hospital import Browser, Hospital
+from tests.gateway.pages.hospital import Browser, Hospital, now
 
 GRANT = {"facilities": "marked", "studies": "every"}
 
@@ -344,3 +344,37 @@ def test_an_auditor_sees_no_patient(hospital: Hospital, browser: Callable[[], Br
     assert auditor.page.status_code == 403
     assert [event.plain["why"] for event in hospital.events(Kind.REFUSED)] == ["role"] * 5
     assert hospital.events(Kind.DESK_VIEW) == []
+
+
+# what others recorded
+
+
+def test_every_kind_of_consent_is_shown_for_what_it_is(hospital: Hospital, desk: Browser) -> None:
+    hospital.receive()
+    clinic = hospital.register("Lakeside Clinic")
+    hospital.record(facilities=("fac-not-here",), scope=Scope(modalities=("CT", "MR"), study_from="20200101"))
+    hospital.record(facilities=(clinic,), scope=Scope(sensitivity=Sensitivity.HIV), actions=Action.SEARCH)
+    earlier = now() - 3600_000_000
+    hospital.record(facilities=(clinic,), effective_until=earlier + 1, at=earlier, purposes=(Purpose.HPAYMT,))
+    hospital.record(register.deny, any_facility=True, purposes=())
+    suspended = hospital.record(facilities=(clinic,), signer_role="representative", signed_by="J.", authority="mother")
+    hospital.database.write(
+        register.suspend, hospital.log, suspended.consent_id, hospital.provenance("somebody"), reason="a doubt"
+    )
+    hospital.database.write(
+        parties.suspend, hospital.log, clinic, hospital.provenance("somebody"), reason="not to be trusted"
+    )
+    desk.find("P-1")
+    for words in (
+        "fac-not-here (not registered) All studies, also future ones only CT, MR only dated from 2020-01-01",
+        "Lakeside Clinic (suspended) All studies, also future ones sensitive: HIV For treatment search only",
+        "Never: Everybody All studies, also future ones For every purpose",
+        "signed by J., mother",
+        "suspended a doubt",
+        "Ended or not in force (1)",
+        "For payment",
+    ):
+        assert words in desk.text, words
+    assert desk.text.count("expired") == 1
+    assert desk.page.text.count('class="state counts"') == 3
+    assert desk.page.text.count("Revoke now") == 4
