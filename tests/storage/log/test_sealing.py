@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hmac
 import os
 import subprocess
 import sys
@@ -9,9 +10,11 @@ from hashlib import shake_128
 from pathlib import Path
 
 import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
 
 from storage.log.checkpoint import Signer
-from storage.sealing import KeyRefused, KeyRing, NotSealedHere, Sealer
+from storage.sealing import KeyRefused, KeyRing, NotSealedHere, Sealer, keyed_hash
 from tests.contracts.log import SignerContract
 
 
@@ -76,6 +79,12 @@ def test_equal_content_is_sealed_differently(keys: KeyRing) -> None:
     many = keys.sealer.seal_many([(b"x", "c")] * 100)
     assert len({message[1:25] for message in many}) == 100
     assert keys.sealer.seal(b"x", "c") != keys.sealer.seal(b"x", "c")
+
+
+@settings(deadline=None)
+@given(st.binary(max_size=64), st.binary(max_size=3000))
+def test_the_keyed_hash_is_hmac_sha_256(key: bytes, message: bytes) -> None:
+    assert keyed_hash(key)(message) == hmac.digest(key, message, "sha256")
 
 
 def test_keys_inside_the_data_directory_are_refused(tmp_path: Path) -> None:
