@@ -15,7 +15,15 @@ from fastapi.responses import JSONResponse, Response
 from starlette.applications import Starlette
 from starlette.exceptions import HTTPException
 
-from consent.errors import ChangedMeanwhile, ConsentError, NotInThatState, UnknownConsent, UnknownFacility
+from consent.errors import (
+    ChangedMeanwhile,
+    ConsentError,
+    NotInThatState,
+    UnknownConsent,
+    UnknownFacility,
+    UnknownForm,
+    UnknownPatient,
+)
 from gateway.auth.errors import (
     AuthError,
     ForgedRequest,
@@ -66,6 +74,8 @@ STATUS: Final[dict[type[Exception], int]] = {
     NoSuchFrame: 404,
     UnknownConsent: 404,
     UnknownFacility: 404,
+    UnknownPatient: 404,
+    UnknownForm: 404,
     NotAcceptable: 406,
     ChangedMeanwhile: 409,
     NotInThatState: 409,
