@@ -34,12 +34,8 @@ class Presence:
     """
 
     def __init__(self, database: Database, data_dir: Path) -> None:
-        self.name = f"{os.getpid()}-{os.urandom(8).hex()}"
-        self._held: _FileLock | _AdvisoryLock
-        if database.is_sqlite:
-            self._held = _FileLock(data_dir / "processes", self.name)
-        else:
-            self._held = _AdvisoryLock(database, self.name)
+        self._held = _FileLock(data_dir / "processes") if database.is_sqlite else _AdvisoryLock(database)
+        self.name = self._held.name
 
     def alive(self, tx: Connection, name: str) -> bool:
         """Say whether the process of that name still runs."""
@@ -51,37 +47,52 @@ class Presence:
 
 
 class _FileLock:
-    def __init__(self, directory: Path, name: str) -> None:
+    def __init__(self, directory: Path) -> None:
         make_directories(directory)
         self._directory = directory
-        self._path = directory / name
-        self._handle = os.open(self._path, os.O_RDWR | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o600)
-        # held until the process ends: only it and what it forks without exec know this open file
-        fcntl.flock(self._handle, fcntl.LOCK_EX)
+        for path in list(directory.iterdir()):
+            self._locked(path.name)  # takes away what crashed processes left
+        self.name, self._handle = self._take()
+
+    def _take(self) -> tuple[str, int]:
+        """Lock a new file for as long as this process lives; only it and what it forks without exec hold it open."""
+        while True:
+            name = _new_name()
+            handle = os.open(self._directory / name, os.O_RDWR | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o600)
+            fcntl.flock(handle, fcntl.LOCK_EX)
+            if os.fstat(handle).st_nlink:
+                return name, handle
+            os.close(handle)  # taken for one that a crash left, before it was locked
 
     def is_held(self, _: Connection, name: str) -> bool:
-        if "/" in name or not (self._directory / name).is_file():
+        return "/" not in name and self._locked(name)
+
+    def _locked(self, name: str) -> bool:
+        """Say whether a process holds this file; one that nobody holds is taken away."""
+        path = self._directory / name
+        if not path.is_file():
             return False
-        handle = os.open(self._directory / name, os.O_RDWR | os.O_CLOEXEC)
+        handle = os.open(path, os.O_RDWR | os.O_CLOEXEC)
         try:
             fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except BlockingIOError:
             return True
         else:
-            (self._directory / name).unlink(missing_ok=True)
+            path.unlink(missing_ok=True)
             return False
         finally:
             os.close(handle)
 
     def close(self) -> None:
-        self._path.unlink(missing_ok=True)
+        (self._directory / self.name).unlink(missing_ok=True)
         os.close(self._handle)
 
 
 class _AdvisoryLock:
-    def __init__(self, database: Database, name: str) -> None:
+    def __init__(self, database: Database) -> None:
+        self.name = _new_name()
         self._database = database
-        self._key = _lock_key(name)
+        self._key = _lock_key(self.name)
         self._taken = threading.Event()
         self._leave = threading.Event()
         self._thread = threading.Thread(target=self._hold, name="presence", daemon=True)
@@ -108,6 +119,10 @@ class _AdvisoryLock:
         self._taken.set()
         while not self._leave.wait(BEAT_S):
             tx.execute(select(1))
+
+
+def _new_name() -> str:
+    return f"{os.getpid()}-{os.urandom(8).hex()}"
 
 
 def _lock_key(name: str) -> int:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import random
 import subprocess
 import sys
 import threading
@@ -14,6 +15,7 @@ from sqlalchemy import select
 from storage import schema
 from storage.database import Database, sqlite_url
 from storage.log.audit_log import AuditLog
+from storage.log.entry import parse
 from storage.log.event import AuditEvent, EventId, Kind
 from storage.log.presence import Presence
 from storage.sealing import KeyRing
@@ -128,6 +130,36 @@ def test_an_outcome_that_comes_after_the_sweep_is_recorded_all_the_same(
     assert len(sweep(log, presence)) == 1
     shared.write(other.append, AuditEvent(kind=Kind.RETRIEVE_OUTCOME, at=NOW, request="r"))
     assert shared.read(log.verify).ok
+
+
+def test_what_was_acknowledged_survives_a_kill_at_any_moment(start: Start, log: AuditLog) -> None:
+    rng = random.Random()
+    acknowledged = set()
+    for round_ in range(3):
+        process = start(f"killed{round_}", "record")
+        for _ in range(rng.randrange(20, 120)):
+            acknowledged.add(process.stdout.readline().strip())
+        process.kill()
+        # the last line may be torn
+        acknowledged.update(line for line in process.communicate()[0].split("\n")[:-1])
+        log.advance()
+        assert log.database.read(log.verify).problems == ()
+    bodies = log.database.read(lambda tx: tx.execute(select(log_event.c.body)).scalars().all())
+    recorded = {parse(bytes(body)).request for body in bodies}
+    assert len(acknowledged) >= 60
+    assert acknowledged <= recorded
+
+
+def test_files_of_crashed_processes_are_taken_away(home: Path, sqlite_database: Database) -> None:
+    (home / "data" / "processes").mkdir()
+    (home / "data" / "processes" / "77-left").touch()
+    one = Presence(sqlite_database, home / "data")
+    other = Presence(sqlite_database, home / "data")
+    assert {path.name for path in (home / "data" / "processes").iterdir()} == {one.name, other.name}
+    assert other.alive(None, one.name)
+    one.close()
+    assert not other.alive(None, one.name)
+    other.close()
 
 
 def test_a_process_name_leads_nowhere_else(presence: Presence, shared: Database) -> None:

@@ -1,6 +1,7 @@
 """A process of its own that writes to a log: `python -m tests.storage.log.worker HOME NAME WHAT [COUNT]`.
 
 append   appends COUNT events in small transactions, with rounds of the sequencer in between
+record   records events one after the other and says which are durable, until it is killed
 intents  records COUNT intents to retrieve, says so, and waits to be killed
 sweep    closes what crashed processes left open; says how many
 serve    runs the sequencer until its standard input ends
@@ -39,6 +40,16 @@ def append(log: AuditLog, name: str, count: int) -> None:
             log.advance()
 
 
+async def record(log: AuditLog, name: str) -> None:
+    async def one(number: int) -> None:
+        for at in range(1_000_000):
+            request = f"{name}-{number}-{at}"
+            await log.record(AuditEvent(kind=Kind.SEARCH, at=NOW, request=request, subjects=[("person", name)]))
+            print(request, flush=True)
+
+    await asyncio.gather(log.run_sequencer(round_s=0.01), *map(one, range(4)))
+
+
 async def intents(log: AuditLog, name: str, count: int) -> None:
     def intent(at: int) -> AuditEvent:
         about = [("patient", f"HOSPITAL|{name}"), ("study", f"1.2.{at}")]
@@ -70,6 +81,8 @@ def main(home: str, name: str, what: str, count: str = "0", url: str = "") -> No
     )
     if what == "append":
         append(log, name, int(count))
+    elif what == "record":
+        asyncio.run(record(log, name))
     elif what == "intents":
         asyncio.run(intents(log, name, int(count)))
         print("ready", flush=True)
