@@ -38,6 +38,7 @@ from storage.query import (
     SERIES_ORDER,
     Form,
     count_permits,
+    place_of,
     search_statement,
     understand,
     visible_series,
@@ -78,6 +79,7 @@ def search(tx: Connection, query: Query, visible: Visible) -> Found:
         uids=[uids(row) for row in page],
         patients=list(dict.fromkeys(identifier(row.patient_id, row.issuer) for row in page)),
         more=len(rows) > query.limit,
+        last=place_of(page[-1], query.level) if page else query.after,
     )
 
 

@@ -12,6 +12,8 @@ from dataclasses import dataclass, field
 from sqlalchemy import ColumnElement, Select
 
 Instant = int
+Place = tuple[str | int, ...]
+"""Where a row stands in the order of a search: the values by which rows are ordered."""
 
 
 class Level(enum.Enum):
@@ -67,6 +69,7 @@ class Query:
     """A QIDO-RS search (PS3.18 10.6).
 
     `include` holds tags asked for beyond the required return keys; `include_all` stands for `includefield=all`.
+    `after` is the place of the last row of the page before: with it the page begins there, and `offset` says nothing.
     """
 
     level: Level
@@ -77,19 +80,23 @@ class Query:
     include_all: bool = False
     limit: int = 100
     offset: int = 0
+    after: Place | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Found:
     """The answer to a search: DICOM JSON objects as bytes, and whether more rows were left unsent.
 
-    `objects` lack RetrieveURL, which only the edge can know; the UIDs stand beside each object for it.
+    `objects` have one attribute a line, ascending by tag, and lack RetrieveURL, which only the edge can know; the UIDs
+    stand beside each object for it. `last` is the place of the last row in the order of all rows, which never leaves
+    the gateway.
     """
 
     objects: Sequence[bytes]
     uids: Sequence[tuple[str, ...]]
     patients: Sequence[str]
     more: bool
+    last: Place | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -106,7 +113,8 @@ class InstanceRef:
     """One instance that the requester may have: where its bytes are and what they must be. Made by the catalog alone.
 
     `digest` is the SHA-256 of the Part 10 file, `chunk_crcs` the CRC32C of each MiB of it (4 bytes each, big endian),
-    `frames` the packed frame table and `bulk` the packed places of bulk data (None where not asked for), `ground` the consent relied on as `consent_id/version`.
+    `frames` the packed frame table and `bulk` the packed places of bulk data (None where not asked for), `ground` the
+    consent relied on as `consent_id/version`.
     """
 
     study_instance_uid: str

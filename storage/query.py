@@ -17,6 +17,7 @@ from sqlalchemy import (
     Dialect,
     Exists,
     FromClause,
+    Row,
     Select,
     Text,
     UnaryExpression,
@@ -29,12 +30,13 @@ from sqlalchemy import (
 )
 
 from storage.catalog_attributes import ATTRIBUTES, MODALITIES_IN_STUDY, REQUEST_ATTRIBUTES_SEQUENCE, Path
+from storage.catalog_order import Values, by_number, is_after, newest_first, place_parameters
 from storage.catalog_rows import Layout
 from storage.catalog_statement import FORMS, Prepared
 from storage.errors import BadQuery
 from storage.matching import Comparisons, Matching, is_universal, time_matching
 from storage.matching_sql import POSTGRESQL, condition, padded_time, parameters
-from storage.model import Level, Query, Visibility
+from storage.model import Level, Place, Query, Visibility
 from storage.tables import instance, request_attribute, series, study
 
 LEVELS: Final = (Level.STUDY, Level.SERIES, Level.INSTANCE)
@@ -44,6 +46,12 @@ NARROW: Final = 5000
 _STUDY_ORDER: Final = (study.c.study_date.desc().nulls_last(), study.c.id.desc())
 SERIES_ORDER: Final = (series.c.series_number.asc().nulls_last(), series.c.id)
 INSTANCE_ORDER: Final = (instance.c.instance_number.asc().nulls_last(), instance.c.id)
+_BY_STUDY: Final = newest_first(study.c.study_date, study.c.id)
+_BY_SERIES: Final = (*_BY_STUDY, *by_number(series.c.series_number, series.c.id))
+_BY_INSTANCE: Final = (*_BY_SERIES, *by_number(instance.c.instance_number, instance.c.id))
+_VALUES: Final[dict[Level, Values]] = {Level.STUDY: _BY_STUDY, Level.SERIES: _BY_SERIES, Level.INSTANCE: _BY_INSTANCE}
+"""What `_order` goes by."""
+
 _ZERO: Final[ColumnElement[int]] = literal_column("0")
 _TABLES: Final = {table.name: table for table in (study, series, request_attribute, instance)}
 
@@ -61,6 +69,7 @@ class Form:
     series_fragment: bool
     instance_fragment: bool
     selective: bool
+    resumed: bool
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -76,6 +85,8 @@ class Understood:
         query = self.query
         values: dict[str, object] = {"page_limit": query.limit + 1, "page_offset": query.offset}
         values["under_study"], values["under_series"] = query.study_instance_uid, query.series_instance_uid
+        if query.after is not None:
+            values |= {"page_offset": 0} | place_parameters(query.after)
         for path, matching in self.keys:
             values.update(parameters(matching, _name(path), dialect))
         return values
@@ -103,6 +114,7 @@ def understand(query: Query, layout: Layout) -> Understood:
         series_fragment=layout.series_fragment,
         instance_fragment=layout.instance_fragment,
         selective=named or query.study_instance_uid is not None,
+        resumed=query.after is not None,
     )
     return Understood(form=form, keys=asked, query=query)
 
@@ -149,7 +161,13 @@ def search_statement(form: Form, visibility: Visibility, dialect: Dialect, *, fr
     if form.level is Level.INSTANCE:
         joined = joined.join(instance, instance.c.id == page.c.instance)
         columns += _instance_columns(form)
+    columns += [value.label(f"place_{number}") for number, (value, _) in enumerate(_VALUES[form.level])]
     return Prepared(select(*columns).select_from(joined).order_by(*_order(form.level)), dialect)
+
+
+def place_of(row: Row[Any], level: Level) -> Place:
+    """Where a row of the statement stands in the order: its last columns."""
+    return tuple(row[-len(_VALUES[level]) :])
 
 
 def _page(form: Form, visibility: Visibility, dialect: str, *, from_permits: bool) -> CTE:
@@ -165,6 +183,8 @@ def _page(form: Form, visibility: Visibility, dialect: str, *, from_permits: boo
         found = found.join(instance, _plain(series.c.id, downwards=downwards) == instance.c.series)
         columns.append(instance.c.id.label("instance"))
     conditions = [*_under(form), *_matches(form, visible, dialect)]
+    if form.resumed:
+        conditions.append(is_after(_VALUES[form.level]))
     if from_permits:
         conditions.append(study.c.patient.in_(visibility.patients))
     conditions.append(_some_series(visible) if form.level is Level.STUDY else visible)

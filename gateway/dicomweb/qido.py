@@ -19,6 +19,7 @@ from starlette.routing import Route
 
 from gateway.dicomweb.accept import Offer, negotiate
 from gateway.dicomweb.query_string import Search, parse
+from gateway.dicomweb.walks import Walks
 from gateway.errors import BadRequest
 from gateway.settings import Settings
 from gateway.transactions import Exchange
@@ -51,13 +52,15 @@ _UID_LENGTH: Final = 64
 
 def routes(exchange: Exchange, settings: Settings) -> list[Route]:
     """The search routes."""
+    walks = Walks()
 
     def searching(level: Level) -> Callable[[Request], Awaitable[Response]]:
         async def search(request: Request) -> Response:
             call = await exchange.authenticate(request)
             asked = asked_of(request, level, settings.search_limit)
             representation = negotiate(request.headers.getlist("accept"), asked.accept, OFFERS)
-            found = await exchange.search(call, asked.query)
+            found = await exchange.search(call, walks.resumed(call.requester.credential, asked.query))
+            walks.remember(call.requester.credential, asked.query, found)
             return answer(found, settings.public_url, media_type=representation.media_type, warnings=asked.warnings)
 
         return search

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Callable
 
 import pytest
 from pydicom.dataset import Dataset
@@ -13,7 +14,7 @@ from storage.errors import BadQuery, ObjectMissing
 from storage.fragment import merge
 from storage.model import Level, Located
 from storage.tables import instance
-from tests.storage.catalog_world import OTHER, World, query_of, read_object, statements_of, uid
+from tests.storage.catalog_world import OTHER, ROOT, World, query_of, read_object, statements_of, uid
 
 STUDY_KEYS = {
     ("StudyDate", "20250131"): ["1"],
@@ -91,6 +92,19 @@ def answers_of(world: World, level: Level, key: str, text: str, **under: str) ->
         return world.numbers(level, **{key: text}, **under)
     except BadQuery:
         return None
+
+
+def walk(world: World, level: Level, between: Callable[[int], None]) -> list[str]:
+    """Page after page from where the last one ended."""
+    met: list[str] = []
+    after, page = None, 0
+    while True:
+        found = world.find(query_of(level, limit=3, offset=len(met), after=after))
+        if not found.objects:
+            return met
+        met += [uids[-1].removeprefix(ROOT + ".") for uids in found.uids]
+        after, page = found.last, page + 1
+        between(page)
 
 
 class CatalogContract:
@@ -313,6 +327,29 @@ class CatalogContract:
             False,
         ]
         assert world.numbers(limit=0) == []
+
+    def test_a_walk_meets_every_row_that_stays_once_whatever_else_changes(self, world: World) -> None:
+        dates = ["20250105", "20250104", None, "20250103", "20250103", "20250102", None, "20250101"]
+        for number, date in enumerate(dates, 1):
+            for series_number in (2, None, 1):
+                world.add(number, series_number or 9, 2, StudyDate=date, SeriesNumber=series_number)
+            world.grant(f"CITIZEN-{number}")
+        for level in Level:
+            whole = world.numbers(level)
+            assert walk(world, level, lambda _page: None) == whole
+
+        def disturb(page: int) -> None:
+            # newer and older studies come, and one that was already told is hidden
+            world.add(100 + page, StudyDate=f"202506{page + 1:02}")
+            world.add(200 + page, StudyDate=f"201906{page + 1:02}")
+            for number in (100 + page, 200 + page):
+                world.grant(f"CITIZEN-{number}")
+            world.set_study(uid(1), state="withdrawn")
+
+        before = world.numbers()
+        met = walk(world, Level.STUDY, disturb)
+        assert [number for number in met if number in before] == before
+        assert len(set(met)) == len(met)
 
     # What is hidden leaves no trace (T15 to T18)
 

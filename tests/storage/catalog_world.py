@@ -135,7 +135,7 @@ class World:
         return self.store.database.read(catalog.locate_series, target_of(*uids), visible)
 
 
-FIELDS = ("study_instance_uid", "series_instance_uid", "include", "include_all", "limit", "offset")
+FIELDS = ("study_instance_uid", "series_instance_uid", "include", "include_all", "limit", "offset", "after")
 
 
 def query_of(level: Level, **asked: Any) -> Query:

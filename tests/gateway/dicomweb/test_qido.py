@@ -195,3 +195,42 @@ def test_the_retrieve_url_stands_in_the_order_of_tags() -> None:
         told = json.loads(with_retrieve_url(row, ("1.2", "1.2.3"), "https://x"))
         assert list(told) == [before, "00081190", after]
         assert told["00081190"]["Value"] == ["https://x/dicom-web/studies/1.2/series/1.2.3"]
+
+
+async def walk(gateway: Searchable, between: Callable[[int], None]) -> list[str]:
+    """As dicomweb-client walks: by offset, until a page is empty."""
+    met: list[str] = []
+    while True:
+        page = rows((await gateway.get(f"/dicom-web/studies?limit=2&offset={len(met)}")).content)
+        if not page:
+            return met
+        met += [row.StudyInstanceUID for row in page]
+        between(len(met))
+
+
+async def test_a_walk_meets_every_study_that_stays_once(gateway: Searchable) -> None:
+    for number in range(2, 8):
+        gateway.world.add(number, StudyDate=f"202501{number:02}")
+        gateway.world.grant(f"CITIZEN-{number}")
+    stays = [uid(1), *(uid(number) for number in range(6, 1, -1))]
+
+    def disturb(met: int) -> None:
+        gateway.world.add(100 + met, StudyDate=f"202506{met:02}")
+        gateway.world.grant(f"CITIZEN-{100 + met}")
+        gateway.world.set_study(uid(7), state="withdrawn")
+
+    met = await walk(gateway, disturb)
+    assert [study for study in met if study in stays] == stays
+    assert len(set(met)) == len(met)
+
+
+async def test_an_offset_that_follows_no_page_counts_rows(gateway: Searchable) -> None:
+    for number in range(2, 6):
+        gateway.world.add(number, StudyDate=f"202501{number:02}")
+        gateway.world.grant(f"CITIZEN-{number}")
+    whole = [row.StudyInstanceUID for row in rows((await gateway.get("/dicom-web/studies?limit=3")).content)]
+    later = rows((await gateway.get("/dicom-web/studies?limit=2&offset=1")).content)
+    assert [row.StudyInstanceUID for row in later] == whole[1:3]
+    # the place where one facility's page ended says nothing to another
+    gateway.world.grant("CITIZEN-2", facility=OTHER)
+    assert rows((await gateway.get("/dicom-web/studies?limit=3&offset=3", facility=OTHER)).content) == []
