@@ -26,6 +26,7 @@ class ObjectFolder:
 
     def __init__(self, root: Path, writability: Writability, sync: Sync | None = None) -> None:
         self.root = root
+        self._prefix = str(root)
         self._writability = writability
         self._sync = sync or Sync()
         self._durable: set[Path] = set()  # directories whose own names are known to be on the disk
@@ -33,13 +34,17 @@ class ObjectFolder:
 
     def path_of(self, digest: bytes) -> Path:
         """Where the bytes with this SHA-256 are, or would be."""
+        return Path(self.name_of(digest))
+
+    def name_of(self, digest: bytes) -> str:
+        """The same as text: a retrieve asks for hundreds of them."""
         name = digest.hex()
-        return self.root / name[:2] / name[2:4] / name
+        return f"{self._prefix}/{name[:2]}/{name[2:4]}/{name}"
 
     def has(self, digest: bytes, size_bytes: int) -> bool:
         """Whether there is a file of that name and size; its bytes are not looked at."""
         try:
-            return self.path_of(digest).lstat().st_size == size_bytes
+            return os.lstat(self.name_of(digest)).st_size == size_bytes
         except OSError:
             return False
 

@@ -79,7 +79,7 @@ class DiskArchive:
         """All files are there in their size; 600 cost a millisecond. Raises ObjectMissing, ObjectCorrupt."""
         for ref in refs:
             try:
-                size = os.lstat(self._objects.path_of(ref.digest)).st_size
+                size = os.lstat(self._objects.name_of(ref.digest)).st_size
             except OSError as error:
                 _refuse(ref, error)
             if size != ref.size_bytes:
@@ -118,7 +118,7 @@ class DiskArchive:
     @contextmanager
     def _open(self, ref: InstanceRef) -> Iterator[int]:
         try:
-            fd = os.open(self._objects.path_of(ref.digest), READ_FLAGS)
+            fd = os.open(self._objects.name_of(ref.digest), READ_FLAGS)
         except OSError as error:
             _refuse(ref, error)
         try:
