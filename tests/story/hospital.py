@@ -66,6 +66,7 @@ class Facility:
 
         client = OutsideClient(url=url, client_id=self.client_id, key=json.loads(self.key.read_text()), now_s=now_s)
         if verify is not None:
+            client.session.trust_env = False  # where a machine names its own authorities, they would win
             client.session.verify = str(verify)
         return client
 
