@@ -154,6 +154,9 @@ def test_a_proof_with_one_thing_changed_is_refused(size: int, data: st.DataObjec
     other = data.draw(st.integers(-2, size + 2).filter(lambda at: at != index))
     assert not merkle.verify_inclusion(other, size, hashes[index], proof, root)
     assert not merkle.verify_inclusion(index, size, bytes(32), proof, root)
+    # the same path and root do not hold for a tree that claims to be larger
+    assert not any(merkle.verify_inclusion(index, size << more, hashes[index], proof, root) for more in range(1, 5))
+    assert not any(merkle.verify_consistency(size, size << more, root, root, []) for more in range(1, 5))
     old = data.draw(st.integers(1, size - 1))
     old_root, consistency = mth(hashes[:old]), merkle.consistency_proof(old, size, subtree_of(hashes))
     for wrong in [consistency[:-1], [*consistency, root], [bytes(32), *consistency[1:]]]:

@@ -145,6 +145,26 @@ def test_a_cut_or_reordered_export_is_told(filled: Filled, check: Check) -> None
         assert "NOT OK" in told.stdout
 
 
+def changed(line: bytes, field: str, **opening: object) -> bytes:
+    event = json.loads(line)
+    event["openings"][field] |= opening
+    return json.dumps(event).encode() + b"\n"
+
+
+def test_a_changed_opening_is_told(filled: Filled, check: Check) -> None:
+    lines = export(filled)
+    at = next(at for at, line in enumerate(lines) if b'"patient":{' in line)
+    salt = json.loads(lines[at])["openings"]["patient"]["salt"]
+    for opening in ({"value": "HOSPITAL|SOMEBODY-ELSE"}, {"salt": "00" * 32}, {"salt": salt[:-2]}, {"value": None}):
+        told = check([*lines[:at], changed(lines[at], "patient", **opening), *lines[at + 1 :]])
+        assert (told.returncode, told.stdout.count("\n")) == (1, 2)
+        assert f"The opening of 'patient' of event {at} of node" in told.stdout
+    extra = json.loads(lines[at])
+    extra["openings"]["invented"] = {"salt": salt, "value": "x"}
+    told = check([*lines[:at], json.dumps(extra).encode() + b"\n", *lines[at + 1 :]])
+    assert "The opening of 'invented'" in told.stdout
+
+
 @pytest.mark.parametrize(
     "junk", [b"", b"x\n", b"[]\n", b'{"format":"other"}\n', b'{"format":"openpriors-log/1"}\n', b"\xff\n"]
 )
