@@ -6,7 +6,7 @@ CUTS ?= 100
 KILLS ?= 200
 
 .PHONY: run setup setup-dev test check format lock bench bench-quick \
-	campaign-kill campaign-power-cuts campaign-timing campaign-log clean
+	campaign-kill campaign-power-cuts campaign-syscalls campaign-revocation campaign-timing campaign-log clean
 
 run: setup ## the demonstration: sample studies, two outside facilities, a staff account; serves on $(PORT)
 	$(BIN)/openpriors demo --port $(PORT)
@@ -57,6 +57,13 @@ campaign-kill: setup-dev ## SIGKILL at random moments of import and retrieve, th
 
 campaign-power-cuts: setup-dev ## power cuts on a real file system (needs root for the loop device)
 	$(BIN)/python -m tests.faults.power_cuts --cuts $(CUTS)
+
+campaign-syscalls: setup-dev ## SIGKILL, EIO and ENOSPC at every system call of an import, and the strict order of flushes
+	$(BIN)/python -m tests.faults.syscalls --every 1
+	$(BIN)/python -m tests.faults.strict_order
+
+campaign-revocation: setup-dev ## revocations during downloads, direct and through nginx
+	$(BIN)/python -m tests.story.revocation
 
 campaign-timing: setup-dev ## can absent and forbidden be told apart? 20,000 requests
 	$(BIN)/python -m tests.story.timing

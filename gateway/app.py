@@ -164,7 +164,7 @@ def make_app(parts: Parts) -> ASGIApp:
         pages.router(Desk(database=parts.database, log=parts.log, clock=parts.clock), make_door(parts, gate), settings),
         oauth.router(gate.server, gate.tokens, gate.metadata, gate.refusals, beat_s=beat_s),
         log_routes.router(settings.data / "log"),
-        health.router(parts.database),
+        health.router(parts.database, parts.directory, parts.log),
     ):
         app.include_router(router, prefix=prefix)
     # frames and searches are asked for by the thousand: they skip what FastAPI does around a route

@@ -19,6 +19,7 @@ from consent.errors import (
     ChangedMeanwhile,
     ConsentError,
     NotInThatState,
+    SecondPersonNeeded,
     UnknownConsent,
     UnknownFacility,
     UnknownForm,
@@ -54,6 +55,7 @@ from storage.errors import (
     ObjectMissing,
     ReadOnly,
     StorageError,
+    StoreFull,
 )
 from storage.unusable import UnusableInstance
 
@@ -78,6 +80,7 @@ STATUS: Final[dict[type[Exception], int]] = {
     UnknownForm: 404,
     NotAcceptable: 406,
     ChangedMeanwhile: 409,
+    SecondPersonNeeded: 409,
     NotInThatState: 409,
     InstanceConflict: 409,
     Guaranteed: 409,
@@ -88,6 +91,7 @@ STATUS: Final[dict[type[Exception], int]] = {
     ObjectCorrupt: 503,
     ArchiveAway: 503,
     ReadOnly: 503,
+    StoreFull: 503,
     StorageError: 500,
     GatewayError: 500,
 }

@@ -15,6 +15,7 @@ from gateway.dicomweb.bulk_data import send_bulk_data
 from gateway.dicomweb.frames import parse_frame_list, send_frames
 from gateway.dicomweb.instances import send_instances
 from gateway.dicomweb.metadata import send_metadata
+from gateway.dicomweb.query_string import accept_parameters
 from gateway.errors import BadRequest
 from gateway.settings import Settings
 from gateway.transactions import Exchange
@@ -47,7 +48,7 @@ def routes(exchange: Exchange, settings: Settings) -> list[Route]:
     base = settings.public_url
 
     def asked(request: Request, offered: offers.Offers) -> Representation:
-        return negotiate(request.headers.getlist("accept"), request.query_params.getlist("accept"), offered)
+        return negotiate(request.headers.getlist("accept"), accept_parameters(request.scope["query_string"]), offered)
 
     async def retrieve(request: Request) -> Response:
         call = await exchange.authenticate(request)
