@@ -17,6 +17,7 @@ from sqlalchemy import Connection, Executable, bindparam, delete, insert, select
 from sqlalchemy.dialects import sqlite
 from sqlalchemy.dialects.postgresql import psycopg
 from sqlalchemy.engine.interfaces import DBAPICursor
+from sqlalchemy.exc import DBAPIError
 
 from storage.log.entry import FIRST_CHAIN, Prepared, next_place, opening_context, written
 from storage.log.event import EventId, Kind
@@ -47,6 +48,10 @@ def append(tx: Connection, prepared: Sequence[Prepared], writer: Writer) -> list
     statements, cursor = _STATEMENTS[tx.dialect.name], tx.connection.cursor()
     try:
         return _append(_Run(statements, cursor), prepared, writer)
+    except tx.dialect.loaded_dbapi.Error as error:
+        # callers know SQLAlchemy's errors: a deadlock is tried again by them, a failure answered
+        kind = tx.dialect.loaded_dbapi.Error
+        raise DBAPIError.instance(None, None, error, kind, hide_parameters=True, dialect=tx.dialect) from error
     finally:
         cursor.close()
 
