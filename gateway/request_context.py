@@ -8,6 +8,7 @@ from __future__ import annotations
 import secrets
 import time
 from collections.abc import Mapping
+from itertools import count
 
 from starlette.datastructures import MutableHeaders
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
@@ -18,13 +19,15 @@ class RequestContext:
 
     def __init__(self, app: ASGIApp) -> None:
         self._app = app
+        # random once, then counted: an id must be unlike every other, not hard to guess
+        self._process, self._numbers = secrets.token_hex(8), count(1)
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Pass an HTTP request on with `request_id` and `began` in its state."""
         if scope["type"] != "http":
             await self._app(scope, receive, send)
             return
-        request_id = secrets.token_hex(16)
+        request_id = f"{self._process}-{next(self._numbers):x}"
         scope.setdefault("state", {}).update(request_id=request_id, began=time.monotonic())
 
         async def send_with_id(message: Message) -> None:

@@ -66,14 +66,14 @@ class Database:
     async def fetch_short(self, work: Callable[Concatenate[Connection, P], T], *args: P.args, **kwargs: P.kwargs) -> T:
         """Run `work` in a reading transaction, at once where the database is a file: for work of well under 1 ms.
 
-        Handing such work to another thread and back costs as much as the work. To be called in one event loop.
+        Handing such work to another thread and back costs as much as the work. To be called in one event loop. Each
+        statement sees the database as it is then: there is no transaction around several.
         """
         if not self.is_sqlite:
             return await self.fetch(work, *args, **kwargs)
         if self._short is None:
-            self._short = self._read_engine.connect()
-        with self._short.begin():
-            return work(self._short, *args, **kwargs)
+            self._short = self._read_engine.connect().execution_options(isolation_level="AUTOCOMMIT")
+        return work(self._short, *args, **kwargs)
 
     def open_cursor(self) -> Any:
         """A reading cursor of the SQLite driver, on a connection of its own, for what cannot wait for a thread."""
