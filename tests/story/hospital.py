@@ -31,7 +31,7 @@ from storage.log.reading import OpenedEvent
 from storage.model import Custody
 from storage.outcome import Status
 from storage.reception import Received
-from tests.conftest import free_port
+from tests.conftest import ROOT, free_port
 
 OPENPRIORS = Path(sys.executable).with_name("openpriors")
 COMMAND_S = 120
@@ -100,7 +100,7 @@ class Server:
     def start(self) -> Server:
         """Serve; returns when it is ready."""
         with self.log.open("ab") as out:
-            self.process = subprocess.Popen(self._words, stdout=out, stderr=out, env=self._environment)
+            self.process = subprocess.Popen(self._words, stdout=out, stderr=out, env=self._environment, cwd=ROOT)
         until = time.monotonic() + START_S
         while time.monotonic() < until and self.process.poll() is None:
             if self._is_ready():
