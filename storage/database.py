@@ -72,7 +72,7 @@ class Database:
         if not self.is_sqlite:
             return await self.fetch(work, *args, **kwargs)
         if self._short is None:
-            self._short = self._read_engine.connect().execution_options(isolation_level="AUTOCOMMIT")
+            self._short = _open_engine(self.url, writer=False, size=1, begins=False).connect()
         return work(self._short, *args, **kwargs)
 
     def open_cursor(self) -> Any:
@@ -113,8 +113,11 @@ class Database:
             self._queue.put(None)
             self._writer.join()
         self._readers.shutdown()
-        for connection in (*self._held, *([self._short] if self._short is not None else ())):
+        for connection in self._held:
             connection.close()
+        if self._short is not None:
+            self._short.close()
+            self._short.engine.dispose()
         self._read_engine.dispose()
         self._write_engine.dispose()
 
@@ -230,7 +233,8 @@ def sqlite_url(data: Path) -> str:
     return f"sqlite:///{(data / 'openpriors.db').absolute()}"
 
 
-def _open_engine(url: sa.URL, *, writer: bool, size: int) -> Engine:
+def _open_engine(url: sa.URL, *, writer: bool, size: int, begins: bool = True) -> Engine:
+    """An engine for the writer or for readers; without `begins` no transaction is begun around statements."""
     if url.get_backend_name() != "sqlite":
         return _postgresql_engine(url, size)
     if bundled_sqlite.sqlite_version_info < SQLITE_MINIMUM:
@@ -248,7 +252,8 @@ def _open_engine(url: sa.URL, *, writer: bool, size: int) -> Engine:
         hide_parameters=True,  # the message of an error must not repeat whom a statement was about
     )
     event.listen(engine, "connect", _sqlite_writer_settings if writer else _sqlite_reader_settings)
-    event.listen(engine, "begin", _begin_immediate if writer else _begin_deferred)
+    if begins:
+        event.listen(engine, "begin", _begin_immediate if writer else _begin_deferred)
     return engine
 
 

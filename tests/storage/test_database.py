@@ -70,3 +70,11 @@ def test_two_nodes_that_lock_in_different_order_both_get_their_answer(
     answers = [here.submit(touch, keys), there.submit(touch, keys[::-1])]
     assert [answer.result(timeout=30) for answer in answers] == ["done", "done"]
     there.close()
+
+
+async def test_a_short_read_sees_what_another_process_has_just_committed(database: Database) -> None:
+    assert await database.fetch_short(patients.find, "CITIZEN^4", "hospital") is None
+    elsewhere = Database(database.url.render_as_string(hide_password=False))
+    key = elsewhere.write(patients.find_or_add, "CITIZEN^4", "hospital")
+    elsewhere.close()
+    assert await database.fetch_short(patients.find, "CITIZEN^4", "hospital") == key
