@@ -9,6 +9,9 @@ from gateway.errors import BadRequest
 from storage.model import Instant
 
 
+EARLIEST, LATEST = 1900, 2250  # years; canonical JSON holds no instant beyond 2255
+
+
 def parse_day(text: str) -> date:
     """A calendar date, `YYYY-MM-DD` or `YYYYMMDD`.
 
@@ -17,9 +20,12 @@ def parse_day(text: str) -> date:
     BadRequest : it is neither
     """
     try:
-        return date.fromisoformat(text)
+        day = date.fromisoformat(text)
     except ValueError as error:
         raise BadRequest(f"{text!r} is not a date; write it as YYYY-MM-DD.") from error
+    if not EARLIEST <= day.year <= LATEST:
+        raise BadRequest(f"{text!r} is not a date between the years {EARLIEST} and {LATEST}.")
+    return day
 
 
 def begins(day: date, zone: ZoneInfo) -> Instant:
