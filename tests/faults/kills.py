@@ -1,6 +1,6 @@
 """kill -9 at random moments of an import: nothing told is lost, and sending again completes it.
 
-python -m tests.faults.kills --times 200
+python -m tests.faults.kills --times 200     then as often in the middle of retrieves (tests/story/retrieve_kills.py)
 """
 
 from __future__ import annotations
@@ -14,6 +14,7 @@ import time
 from pathlib import Path
 
 from tests.faults.workload import Child, Survey, files, import_again, in_child, survey
+from tests.story import retrieve_kills
 
 COUNT = 24
 
@@ -62,6 +63,7 @@ def main() -> int:
     parser.add_argument("--seed", type=int, default=random.randrange(1 << 30))
     arguments = parser.parse_args()
     wrong = campaign(arguments.times, arguments.seed)
+    wrong += retrieve_kills.campaign(arguments.times, arguments.seed)
     print(*wrong, sep="\n")
     return bool(wrong)
 

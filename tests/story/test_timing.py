@@ -5,7 +5,6 @@ Whether there is nothing to find is for the campaign: python -m tests.story.timi
 
 from __future__ import annotations
 
-from collections.abc import Iterator
 from dataclasses import dataclass
 
 import numpy as np
@@ -26,9 +25,9 @@ class Furnished:
 
 
 @pytest.fixture
-def furnished(home: Hospital) -> Iterator[Furnished]:
+def furnished(home: Hospital) -> Furnished:
     facility = home.facility()
-    yield Furnished(hospital=home, facility=facility, things=furnish(home, facility, heavy=20))
+    return Furnished(hospital=home, facility=facility, things=furnish(home, facility, heavy=20))
 
 
 def test_status_fields_and_body_are_the_same_and_the_only_ones(furnished: Furnished) -> None:
