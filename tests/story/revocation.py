@@ -144,7 +144,7 @@ class SlowReader(Reader):
     rest_s = 0.004
 
     def receive(self, line: Line) -> None:
-        while True:
+        while self.reading.received != self.reading.length:
             piece = line.read(1) if line.spare else line.socket.recv(1 << 16)
             if not piece:
                 return

@@ -6,6 +6,7 @@ import json
 import socket
 import ssl
 from collections.abc import Iterator
+from contextlib import suppress
 from dataclasses import dataclass
 from urllib.parse import quote
 
@@ -94,7 +95,8 @@ def test_no_log_of_nginx_names_a_patient_also_when_the_gateway_fails(behind: Beh
         behind.node.stop()
         try:
             assert line.get(question, JSON).status == 502
-            assert line.get(question + "x" * 40_000, JSON, Connection="close").status in {400, 414}
+            with suppress(OSError):  # refused before it was all sent
+                assert line.get(question + "x" * 40_000, JSON).status in {400, 414}
         finally:
             behind.node.start()
     with socket.create_connection(("127.0.0.1", behind.front.port)) as plain:
