@@ -27,6 +27,10 @@ class Facility:
         self.client_id = server.command("facility", "add", name, "--key-out", str(self.key))["client_id"]
         self._token, self._until = "", 0.0
 
+    def renew(self) -> None:
+        """Take a fresh token for the next request."""
+        self._until = 0.0
+
     def headers(self) -> dict[str, str]:
         """Authorization with a token that lives at least 90 s more."""
         if time.monotonic() > self._until - RENEW_S:
@@ -96,6 +100,11 @@ class OpenPriors:
         if self.process is not None:
             end(self.process)
             self.process = None
+
+    def renew(self) -> None:
+        assert self.facility is not None, "asked only while it runs"
+        self.facility.renew()
+        self.facility.headers()
 
     def headers(self) -> Mapping[str, str]:
         assert self.facility is not None, "asked only while it runs"

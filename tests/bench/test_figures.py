@@ -49,9 +49,9 @@ def test_ratio_of_one_server_alone_is_none() -> None:
 
 def test_every_search_is_owed_an_event_and_frames_one_for_each_series() -> None:
     item = result("/s", [1], [1]).item
-    assert owed(item, 500, 6, 2) == 500
-    assert owed(replace(item, record=Record.SERIES), 500, 6, 2) == 2
-    assert owed(replace(item, record=Record.BATCH), 500, 6, 2) == 6
+    assert owed(item, 500, 6) == 500
+    assert owed(replace(item, record=Record.SERIES, series=2), 500, 6) == 2
+    assert owed(replace(item, record=Record.BATCH), 500, 6) == 6
 
 
 def test_multipart_cut_before_its_last_boundary_is_broken() -> None:
