@@ -9,7 +9,6 @@ from dataclasses import dataclass, replace
 from ipaddress import ip_address
 from socket import gethostbyname
 from urllib.parse import urlsplit
-from zoneinfo import ZoneInfo
 
 from fastapi import FastAPI
 from starlette.applications import Starlette
@@ -44,30 +43,8 @@ from gateway.request_context import ByPath, RequestContext
 from gateway.transactions import Exchange
 from storage.archive.disk import DiskArchive
 from storage.errors import StorageError
-from storage.ingest import Ingest
-from storage.model import Custody
-from storage.settlement import IngestPolicy
 
 OVERTIME_S = 3600  # a download begun with a valid token may end after it; its consent is confirmed all the same
-
-
-def open_ingest(parts: Parts, custody: Custody) -> Ingest:
-    """What stores images into the opened parts, in the name of a job."""
-    settings = parts.settings
-    policy = IngestPolicy(
-        default_issuer=settings.default_issuer,
-        months=settings.retention_months,
-        zone=ZoneInfo(settings.time_zone),
-    )
-    return Ingest(
-        database=parts.database,
-        archive=DiskArchive(parts.directory),
-        directory=parts.directory,
-        append=parts.log.append_many,
-        policy=policy,
-        clock=parts.clock,
-        custody=custody,
-    )
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -8,7 +8,6 @@ from zoneinfo import ZoneInfo
 from gateway.errors import BadRequest
 from storage.model import Instant
 
-
 EARLIEST, LATEST = 1900, 2250  # years; canonical JSON holds no instant beyond 2255
 
 

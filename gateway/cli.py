@@ -140,7 +140,7 @@ def _families(arguments: list[str]) -> list[str]:
 
 
 def _open_ingest(parts: Parts, custody: Custody) -> Ingest:
-    from gateway.app import open_ingest  # noqa: PLC0415 - reads images, which most commands do not
+    from gateway.receiving import open_ingest  # noqa: PLC0415 - reads images, which most commands do not
 
     return open_ingest(parts, custody)
 

@@ -22,10 +22,10 @@ from typing import Any
 from consent import parties, register
 from consent.model import FOREVER, Basis, Draft, Effect, Provenance, Purpose, Scope
 from consent.parties import FacilityState
-from gateway.app import open_ingest
 from gateway.client import OutsideClient
 from gateway.commands.keys import make_key
 from gateway.parts import open_parts
+from gateway.receiving import open_ingest
 from gateway.settings import Settings
 from storage.log.reading import OpenedEvent
 from storage.model import Custody

@@ -27,12 +27,13 @@ from consent import parties
 from consent.model import Basis, Consent, Draft, Provenance, Purpose
 from consent.parties import FacilityState
 from consent.register import grant
-from gateway.app import make_app, open_ingest
+from gateway.app import make_app
 from gateway.auth import staff
 from gateway.auth.passwords import Passwords
 from gateway.auth.staff import Role
 from gateway.desk import Desk
 from gateway.parts import Parts, open_parts
+from gateway.receiving import open_ingest
 from gateway.serve import Limits, listen, serve
 from gateway.settings import Settings
 from storage import patients
