@@ -188,7 +188,7 @@ def test_a_slip_of_the_hand_grants_nothing_and_keeps_what_was_typed(hospital: Ho
         ({"facility": clinic, "study": study}, "Some studies are marked although all are chosen"),
         ({"facility": clinic, "until": "2020-01-01"}, "has already ended"),
         ({"facility": clinic, "until": "soon"}, "'soon' is not a date"),
-        ({"facility": clinic, "until": "9999-12-31"}, "too far away"),
+        ({"facility": clinic, "until": "9999-12-31"}, "is not a date between the years"),
         ({"facility": clinic, "signed_on": "2150-01-01"}, "signed in the future"),
         ({"facility": clinic, "signer_role": "representative"}, "Name the representative"),
         ({"facility": clinic, "studies": "marked", "study": "1.2.3"}, "not among those held"),
