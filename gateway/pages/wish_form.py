@@ -14,7 +14,6 @@ from gateway.pages.page_form import PageForm
 
 EVERY: Final = "every"  # of the choices `facilities` and `studies`; the other one is `marked`
 REPRESENTATIVE: Final = "representative"
-YEARS: Final = range(1900, 2200)
 
 
 def read_wish(form: PageForm, zone: ZoneInfo) -> Wish:
@@ -54,10 +53,7 @@ def _day(form: PageForm, field: str) -> date | None:
     text = form.text(field)
     if not text:
         return None
-    day = calendar.parse_day(text)
-    if day.year not in YEARS:
-        raise BadRequest(f"{text!r} is too far away to be meant.")
-    return day
+    return calendar.parse_day(text)
 
 
 def _signer_role(form: PageForm) -> str:
