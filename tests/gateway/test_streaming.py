@@ -133,7 +133,8 @@ def staged(limits: Limits, **options: object) -> Iterator[Stage]:
     try:
         yield stage
     finally:
-        stage.stop()
+        with contextlib.suppress(RuntimeError):  # it was stopped by the test, and its loop is closed already
+            stage.stop()
         thread.join(PATIENCE_S)
         assert not thread.is_alive()
 
