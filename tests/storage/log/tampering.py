@@ -449,7 +449,7 @@ def flips(tx: Connection, filled: Filled, rng: random.Random, count: int) -> lis
     chosen = rng.sample(range(1, filled.total + 1), count)
     done = []
     for seq in chosen:
-        row = some_event(tx, rng, f"seq = {seq}")
+        row = some_event(tx, rng, f"node = '{filled.log.node}' AND seq = {seq}")
         kind = rng.choice(["body", "chain", "opening"])
         where = place(row)
         openings = tx.execute(select(log_opening).where(log_opening.c.node == row.node, log_opening.c.seq == seq)).all()
