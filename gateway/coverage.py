@@ -98,7 +98,8 @@ class Coverage:
         ------
         NotDurable : the intent could not be written; nothing may be sent
         """
-        key = (decision.requester.credential, series, str(intent.plain["what"]))
+        # an intent names the consents it stands on: what stands on others needs one of its own
+        key = (decision.requester.credential, series, f"{intent.plain['what']} {intent.plain['ground']}")
         cover = self._open.get(key)
         if cover is None or cover.until <= time.monotonic():
             cover = await self._begin(key, call, intent, patient)

@@ -83,6 +83,12 @@ class Epochs:
         """The epoch as the database has it where that is a file; else as it was last confirmed, an interval ago."""
         return self.current if self._glance is None else self._glance()
 
+    async def still_allows(self, decision: Decision, series: frozenset[int], *, since: int) -> bool:
+        """Whether what was decided in the epoch `since` would be decided so now."""
+        if await self.confirmed() == since:
+            return True
+        return await self._database.fetch(_is_allowed, decision, series, self._clock())
+
     @contextmanager
     def watching(self, decision: Decision, series: frozenset[int], cut: Cut) -> Iterator[None]:
         """Watch one stream for as long as the block runs."""
@@ -137,8 +143,10 @@ def _judge(tx: Connection, suspects: set[_Running], now: Instant) -> list[tuple[
     """Each stream, whether everything it sends is still visible, and when to look again without being told."""
     verdicts = []
     for running in suspects:
-        decision = running.decision
-        seen = still_visible(tx, decision, running.series, now)
-        allowed = seen == running.series and not is_revoked(tx, decision.requester)
-        verdicts.append((running, allowed, next_change(tx, decision, now)))
+        allowed = _is_allowed(tx, running.decision, running.series, now)
+        verdicts.append((running, allowed, next_change(tx, running.decision, now)))
     return verdicts
+
+
+def _is_allowed(tx: Connection, decision: Decision, series: frozenset[int], now: Instant) -> bool:
+    return still_visible(tx, decision, series, now) == series and not is_revoked(tx, decision.requester)

@@ -15,6 +15,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
+from typing import Final
 
 from sqlalchemy import Connection
 from starlette.requests import Request
@@ -34,9 +35,11 @@ from gateway.streaming import Cut, StreamEnd
 from storage import catalog, epoch
 from storage.archive import Archive
 from storage.database import Database
-from storage.errors import ObjectCorrupt, ObjectMissing
+from storage.errors import NotDurable, ObjectCorrupt, ObjectMissing
 from storage.log.audit_log import AuditLog
 from storage.model import Found, InstanceRef, Instant, Located, Query, SeriesRef, Target
+
+DECIDED_AGAIN: Final = 3  # times that a search is made whose record was overtaken by a change
 
 
 class Exchange:
@@ -82,15 +85,20 @@ class Exchange:
         Raises
         ------
         BadQuery : the query asks for something that cannot be matched
-        NotDurable : the record could not be written, so nothing is disclosed
+        NotDurable : the record could not be written, or is overtaken by changes, so nothing is disclosed
         """
-        decision = self._decide(call, Action.SEARCH)
         fetch = self.database.fetch_short if catalog.is_short(query) else self.database.fetch
-        found = await fetch(catalog.search, query, decision.visible)
-        await self.log.record(events.search(call, decision, query, found))
-        if not found.objects:
-            await until_beat(call.began, self.beat_s)
-        return found
+        for _ in range(DECIDED_AGAIN):
+            seen = await self.epochs.confirmed()
+            decision = self._decide(call, Action.SEARCH)
+            found = await fetch(catalog.search, query, decision.visible)
+            await self.log.record(events.search(call, decision, query, found))
+            if not found.objects:
+                await until_beat(call.began, self.beat_s)
+                return found
+            if await self.epochs.confirmed() == seen:
+                return found
+        raise NotDurable("What may be seen changes faster than it can be told; ask again.")
 
     async def retrieve(self, call: Call, target: Target, *, with_frames: bool = False) -> Retrieval:
         """The instances of a study, a series, or one instance, every one of them present (PS3.18 10.4).
@@ -112,14 +120,17 @@ class Exchange:
                 self.remembered.keep(key, finding)
         self._check_present(finding.located.instances)
         decision = replace(finding.decision, at=self.clock())
-        return Retrieval(exchange=self, call=call, decision=decision, target=target, located=finding.located)
+        return Retrieval(
+            exchange=self, call=call, decision=decision, epoch=finding.epoch, target=target, located=finding.located
+        )
 
     async def describe(self, call: Call, target: Target) -> Retrieval:
         """The series of a study, or one series, for their metadata (PS3.18 10.4.1.1.5); raises as `retrieve`."""
+        seen = await self.epochs.confirmed()
         decision = self._decide(call, Action.RETRIEVE)
         located = await self.database.fetch_short(catalog.locate_series, target, decision.visible)
         await self._refuse_unless_whole(call, decision, target, located)
-        return Retrieval(exchange=self, call=call, decision=decision, target=target, located=located)
+        return Retrieval(exchange=self, call=call, decision=decision, epoch=seen, target=target, located=located)
 
     def _decide(self, call: Call, action: Action) -> Decision:
         if READ_SCOPE not in call.requester.scopes:
@@ -153,11 +164,15 @@ def _find(tx: Connection, target: Target, decision: Decision, *, with_frames: bo
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Retrieval:
-    """A retrieve that was allowed: what may be sent, and the record that must be written around it."""
+    """A retrieve that was allowed: what may be sent, and the record that must be written around it.
+
+    `epoch` is the one in which it was decided, or an earlier one.
+    """
 
     exchange: Exchange
     call: Call
     decision: Decision
+    epoch: int
     target: Target
     located: Located
 
@@ -180,7 +195,20 @@ class Retrieval:
         Raises
         ------
         NotDurable : nothing may be sent
+        NotAvailable : what allowed it ended while it was written down
         """
+        record = await self._recorded(what)
+        try:
+            allowed = await self.exchange.epochs.still_allows(self.decision, self.series_keys, since=self.epoch)
+        except BaseException:
+            await record.ended(StreamEnd(outcome="error", bytes_sent=0))
+            raise
+        if not allowed:
+            await record.ended(StreamEnd(outcome="revoked", bytes_sent=0))
+            raise NotAvailable
+        return record
+
+    async def _recorded(self, what: str) -> Record:
         held: list[InstanceRef | SeriesRef] = [*self.located.instances, *self.located.series]
         target, patient = self.target, self.located.patient
         if target.series_instance_uid is None:
