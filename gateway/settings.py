@@ -63,7 +63,11 @@ class Settings(BaseSettings):
     ] = 200
     refusal_beat_ms: Annotated[
         int,
-        Field(description="Refusals and empty answers leave on this beat, milliseconds, so that time tells nothing."),
+        Field(
+            description="Refusals and empty answers leave on this beat, milliseconds, so that time tells nothing.",
+            ge=1,
+            le=1000,
+        ),
     ] = 10
     object_limit_bytes: Annotated[int, Field(description="Largest instance that is accepted, bytes.", ge=1 << 20)] = (
         16 << 30
