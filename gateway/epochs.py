@@ -15,7 +15,6 @@ from dataclasses import dataclass
 
 import structlog
 from sqlalchemy import Connection
-from sqlalchemy.exc import SQLAlchemyError
 
 from consent.decide import next_change, still_visible
 from consent.model import Decision
@@ -25,7 +24,7 @@ from storage import epoch
 from storage.database import Database
 from storage.model import Instant
 
-STALE_S = 1.0  # a stream whose decision cannot be confirmed for this long is cut
+STALE_S = 1.0  # a stream whose decision cannot be confirmed for this long is cut, also when nothing answers at all
 _log = structlog.get_logger()
 
 
@@ -103,15 +102,17 @@ class Epochs:
     async def _keep_confirming(self) -> None:
         while True:
             await asyncio.sleep(self._interval_s)
+            left = self._confirmed + STALE_S - time.monotonic()
             try:
-                await self._confirm()
-            except SQLAlchemyError:
-                _log.warning("epoch.unconfirmed", for_s=round(time.monotonic() - self._confirmed, 3))
-                if time.monotonic() - self._confirmed > STALE_S:
+                await asyncio.wait_for(self._confirm(), max(left, self._interval_s))
+            except Exception as error:  # noqa: BLE001 - whatever it is, what cannot be confirmed must end
+                stale = time.monotonic() - self._confirmed
+                _log.warning("epoch.unconfirmed", for_s=round(stale, 3), error=type(error).__name__)
+                if stale >= STALE_S:
                     self._cut_all("consent could not be confirmed")
 
     async def _confirm(self) -> None:
-        seen = await self._database.fetch(epoch.current)
+        seen = await self.confirmed()
         moved = seen != self.current
         suspects = {r for r in self._running if moved or self._is_due(r)}
         if suspects:
@@ -128,10 +129,10 @@ class Epochs:
 
     def _settle(self, running: _Running, *, allowed: bool, due: Instant | None) -> None:
         expired = running.decision.requester.expires_at + self._overtime <= self._clock()
-        if allowed and not expired:
+        if not allowed or expired:
+            running.cut.cut("revoked")
+        elif running in self._running:  # it may have ended while it was judged
             self._due[running] = due
-            return
-        running.cut.cut("revoked")
 
     def _cut_all(self, why: str) -> None:
         for running in tuple(self._running):

@@ -143,13 +143,14 @@ class Server:
 
 
 class Hospital:
-    """One installation below `home`."""
+    """One installation below `home`; `database` is a URL where it is not to be the embedded one."""
 
-    def __init__(self, home: Path) -> None:
+    def __init__(self, home: Path, database: str | None = None) -> None:
         self.home = home
         home.mkdir(parents=True, exist_ok=True)
         self.data = home / "data"
-        self.parts = open_parts(Settings(data=self.data), now)
+        self.parts = open_parts(Settings(data=self.data, database=database), now)
+        self._environment = {"OPENPRIORS_DATABASE": database} if database is not None else {}
         self.servers: list[Server] = []
         self._made = 0
 
@@ -223,7 +224,8 @@ class Hospital:
         """Serve this data directory; `settings` are those of the gateway, by name."""
         port = port or free_port()
         words = program or (OPENPRIORS, "--data", self.data, "serve")
-        environment = {f"OPENPRIORS_{name.upper()}": str(value) for name, value in settings.items()}
+        own = {f"OPENPRIORS_{name.upper()}": str(value) for name, value in settings.items()}
+        environment = {**self._environment, **own}
         log = self.home / f"serve-{len(self.servers)}.log"
         server = Server([*words, "--port", str(port)], port, log, environment)
         self.servers.append(server)
@@ -239,7 +241,10 @@ class Hospital:
     def run(self, *words: str | Path) -> subprocess.CompletedProcess[str]:
         """Run `openpriors …`; gives how it ended."""
         whole = [str(word) for word in (OPENPRIORS, "--data", self.data, *words)]
-        return subprocess.run(whole, capture_output=True, text=True, timeout=COMMAND_S, check=False, cwd=self.home)
+        environment = {**os.environ, **self._environment}
+        return subprocess.run(
+            whole, capture_output=True, text=True, timeout=COMMAND_S, check=False, cwd=self.home, env=environment
+        )
 
     # -- what was recorded
 
