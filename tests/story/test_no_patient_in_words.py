@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 import json
-import sqlite3
 from collections.abc import Iterator
 from urllib.parse import quote
 
 import pydicom
+import pysqlite3.dbapi2 as sqlite3
 import pytest
 from pydicom import config
 from pydicom.data import get_testdata_file
