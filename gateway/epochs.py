@@ -104,7 +104,9 @@ class Epochs:
             await asyncio.sleep(self._interval_s)
             left = self._confirmed + STALE_S - time.monotonic()
             try:
-                await asyncio.wait_for(self._confirm(), max(left, self._interval_s))
+                # not wait_for: on Python 3.11 it loses a cancellation that arrives as its work ends
+                async with asyncio.timeout(max(left, self._interval_s)):
+                    await self._confirm()
             except Exception as error:  # noqa: BLE001 - whatever it is, what cannot be confirmed must end
                 stale = time.monotonic() - self._confirmed
                 _log.warning("epoch.unconfirmed", for_s=round(stale, 3), error=type(error).__name__)
